@@ -1,0 +1,473 @@
+"""Which distributions the personas are drawn from (Tables I, II and III of the paper).
+
+A locale is a folder of tidy CSV files, one per attribute, with one figure per row::
+
+    given,value,item,percent,status,source,year,note
+    age,Late Teens,High School Students,96.429,fitted,employment-2022,2022,raked
+
+which reads: of those whose `age` is Late Teens, 96.429 percent are High School Students. An empty
+`given` makes the row unconditional. Two YAML files beside them hold the rules. Copy a folder, edit
+it, and name it in the parameter TABLES to use your own figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from personagen_utils.errors import KitError
+from personagen_utils.paths import DATA, resolve, shown
+
+BASE = ("age", "gender", "occupation", "mbti")
+BACKGROUND = (
+    "education",
+    "residence",
+    "geographic_location",
+    "family_structure",
+    "religion",
+    "belief",
+    "income",
+)
+SCENARIO = ("activity", "medium", "interlocutor", "location")
+STYLE = ("style_register", "style_variety", "style_affect", "style_mode")
+PERSONA = BASE + BACKGROUND
+SCENE = SCENARIO + STYLE
+
+STATUSES = ("measured", "fitted", "approximate", "assumed", "anchor")
+COLUMNS = ("given", "value", "item", "percent", "status", "source", "year", "note")
+# Conditions that follow from attributes already drawn.
+DERIVED = {"student_status": ("age", "occupation"), "residence_class": ("residence",)}
+STUDENT_STATUS = ("Student under 18", "Student 18 or over")
+
+
+@dataclass(frozen=True)
+class Table:
+    """P(attribute | parents) on the full grid of the parents' items.
+
+    Attributes
+    ----------
+    attribute : str
+    items : tuple of str
+        The values of the attribute, in the order of the file.
+    parents : tuple of str
+        The attributes it is conditional on; empty if unconditional.
+    probabilities : ndarray, shape (n_items of each parent, ..., n_items)
+        Rows sum to one; a row of zeros is a condition that nobody can meet.
+    """
+
+    attribute: str
+    items: tuple[str, ...]
+    parents: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @cached_property
+    def cumulative(self) -> np.ndarray:
+        """Flat cumulative rows, each shifted by its row number: one search draws them all."""
+        rows = self.probabilities.reshape(-1, len(self.items))
+        cumulative = np.cumsum(rows, axis=1)
+        cumulative[:, -1] = 1.0
+        return (cumulative + np.arange(len(rows))[:, None]).ravel()
+
+    @cached_property
+    def last_possible(self) -> np.ndarray:
+        """Per row the last item with a positive share, the answer where rounding overshoots."""
+        rows = self.probabilities.reshape(-1, len(self.items)) > 0
+        return rows.shape[1] - 1 - np.argmax(rows[:, ::-1], axis=1)
+
+
+@dataclass
+class Tables:
+    """All distributions and rules of one locale.
+
+    Attributes
+    ----------
+    name : str
+        The name or folder they were asked for by.
+    folder : Path
+    figures : DataFrame
+        Every figure of every table with its source, year and status, for reading.
+    tables : dict of str to Table
+        P(attribute | parents) for the attributes of stages 1 and 2, in drawing order.
+    weights : dict of str to Series
+        Unconditional weights of the scene elements, summing to one.
+    persona_rules, scenario_rules : dict
+        The two YAML files as they stand.
+    """
+
+    name: str
+    folder: Path
+    figures: pd.DataFrame
+    sources: pd.DataFrame
+    persona_rules: dict
+    scenario_rules: dict
+    tables: dict[str, Table] = field(default_factory=dict)
+    weights: dict[str, pd.Series] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content of every file, for the manifest."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob("*.csv")) + sorted(self.folder.glob("*.yaml")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def country(self) -> str:
+        return self.persona_rules["country"]
+
+    def items(self, attribute: str) -> tuple[str, ...]:
+        """Return the values an attribute can take."""
+        if attribute in self.tables:
+            return self.tables[attribute].items
+        return tuple(self.weights[attribute].index)
+
+    def margin(self, attribute: str) -> pd.Series:
+        """Return the share of each item in the whole population (before any verdict).
+
+        Parameters
+        ----------
+        attribute : str
+            An attribute of stage 1 or 2.
+
+        Returns
+        -------
+        Series
+            Shares summing to one, indexed by item: the target that a draw is compared with.
+        """
+        axes, weight = self._joint((attribute,))
+        return pd.Series(weight, index=list(self.items(axes[0])), name="target")
+
+    def _joint(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+        """Joint probability of some attributes of stages 1 and 2."""
+        needed = set(wanted)
+        for name in reversed(PERSONA):  # parents always come earlier
+            if name in needed:
+                needed.update(self.tables[name].parents)
+        axes = tuple(name for name in PERSONA if name in needed)
+        letters = {name: chr(ord("a") + i) for i, name in enumerate(axes)}
+        terms = [
+            "".join(letters[p] for p in (*self.tables[name].parents, name)) for name in axes
+        ]
+        arrays = [self.tables[name].probabilities for name in axes]
+        kept = tuple(name for name in axes if name in wanted)
+        joint = np.einsum(
+            ",".join(terms) + "->" + "".join(letters[name] for name in kept),
+            *arrays,
+            optimize="greedy",
+        )
+        return kept, joint
+
+
+def load_tables(name: str | Path) -> Tables:
+    """Read a locale and refuse it if anything in it does not fit.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"jp"`` or ``"us"`` for the shipped ones, or a folder of one's own.
+
+    Returns
+    -------
+    Tables
+
+    Raises
+    ------
+    KitError
+        For a missing file or column, a share that is no number, a condition whose shares do not
+        add up to 100, a name that no table knows, or a reachable condition without a row; the
+        message names file, line and reason.
+    """
+    shipped = DATA / "distributions" / str(name)
+    folder = shipped if shipped.is_dir() else resolve(name)
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in (DATA / "distributions").iterdir() if p.is_dir()))
+        raise KitError(f"TABLES = {str(name)!r} is neither a shipped locale ({known}) nor a folder.")
+    persona_rules = _read_rules(folder / "persona_rules.yaml")
+    scenario_rules = _read_rules(folder / "scenario_rules.yaml")
+    sources = _read_csv(folder / "sources.csv", ("source", "year", "reference"))
+    frames = {name: _read_figures(folder, name, sources) for name in PERSONA + SCENARIO}
+    style = _read_figures(folder, "style", sources)
+    loaded = Tables(
+        name=str(name),
+        folder=folder,
+        figures=pd.concat(
+            [frame.assign(attribute=name) for name, frame in frames.items()]
+            + [style.assign(attribute="style_" + style["value"])],
+            ignore_index=True,
+        ),
+        sources=sources,
+        persona_rules=persona_rules,
+        scenario_rules=scenario_rules,
+    )
+    for attribute in PERSONA:
+        loaded.tables[attribute] = _build(loaded, attribute, frames[attribute])
+    for attribute in SCENARIO:
+        loaded.weights[attribute] = frames[attribute].set_index("item")["percent"] / 100
+    for attribute in STYLE:
+        rows = style[style["value"] == attribute.removeprefix("style_")]
+        if rows.empty:
+            raise KitError(f"{shown(folder / 'style.csv')}: no row for the dimension {attribute}.")
+        loaded.weights[attribute] = rows.set_index("item")["percent"] / 100
+    return loaded
+
+
+def _read_rules(path: Path) -> dict:
+    if not path.is_file():
+        raise KitError(f"{shown(path)} is missing; copy it from data/distributions/jp and edit it.")
+    try:
+        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise KitError(f"{shown(path)} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(rules, dict):
+        raise KitError(f"{shown(path)} must hold named rules, as data/distributions/jp does.")
+    return rules
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        raise KitError(f"{shown(path)} is missing; copy it from data/distributions/jp and edit it.")
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise KitError(f"{shown(path)} cannot be read as CSV: {str(error).strip()}") from None
+    absent = [column for column in columns if column not in frame]
+    if absent:
+        raise KitError(f"{shown(path)}, line 1: the column {absent[0]!r} is missing.")
+    return frame.map(str.strip)
+
+
+def _read_figures(folder: Path, attribute: str, sources: pd.DataFrame) -> pd.DataFrame:
+    """Read one table and check each figure and each sum."""
+    path = folder / f"{attribute}.csv"
+    frame = _read_csv(path, COLUMNS)
+    frame.insert(0, "line", np.arange(2, len(frame) + 2))
+    frame["percent"] = pd.to_numeric(frame["percent"], errors="coerce")
+    for bad, reason in (
+        (~np.isfinite(frame["percent"]), "the percent is no number"),
+        (frame["percent"] < 0, "the percent is negative"),
+        (frame["item"] == "", "the item is empty"),
+        (~frame["status"].isin(STATUSES), "the status is none of " + ", ".join(STATUSES)),
+        (~frame["source"].isin(sources["source"]), "the source is not listed in sources.csv"),
+        (frame.duplicated(["given", "value", "item"]), "the item stands here a second time"),
+    ):
+        if bad.any():
+            row = frame[bad].iloc[0]
+            raise KitError(f"{shown(path)}, line {row['line']} ({row['item']}): {reason}.")
+    for (given, value), rows in frame.groupby(["given", "value"], sort=False):
+        total = rows["percent"].sum()
+        if abs(total - 100) > 0.05:
+            where = f"{given} = {value}, " if given else ""
+            first, last = rows["line"].iloc[[0, -1]]
+            raise KitError(
+                f"{shown(path)}, lines {first}-{last}: {where}the percentages add up to "
+                f"{total:.2f}, not 100."
+            )
+    return frame
+
+
+def _build(tables: Tables, attribute: str, frame: pd.DataFrame) -> Table:
+    """Turn the rows of one file into P(attribute | parents), rules applied."""
+    path = tables.folder / f"{attribute}.csv"
+    items = tuple(dict.fromkeys(frame["item"]))
+    conditions = [given for given in dict.fromkeys(frame["given"]) if given]
+    masks = _rule_masks(tables, attribute, items)
+    earlier = PERSONA[: PERSONA.index(attribute)]
+    for given in conditions:
+        if given not in earlier and not set(DERIVED.get(given, ("",))) <= set(earlier):
+            line = frame.loc[frame["given"] == given, "line"].iloc[0]
+            raise KitError(
+                f"{shown(path)}, line {line}: {given!r} is not drawn before {attribute}; "
+                f"conditions can be {', '.join((*earlier, *DERIVED)) or 'none here'}."
+            )
+    wanted = {parent for given in conditions for parent in DERIVED.get(given, (given,))}
+    wanted.update(parent for parents, _ in masks for parent in parents)
+    parents = tuple(name for name in PERSONA if name in wanted)
+    shape = tuple(len(tables.items(name)) for name in parents)
+
+    column = {item: i for i, item in enumerate(items)}
+    blocks = {}
+    for given, rows in frame.groupby("given", sort=False):
+        values = _values(tables, given)
+        block = np.full((len(values), len(items)), np.nan)
+        position = {value: i for i, value in enumerate(values)}
+        for row in rows.itertuples():
+            if row.value not in position:
+                raise KitError(
+                    f"{shown(path)}, line {row.line}: {given} has no value {row.value!r}; "
+                    f"it can be {', '.join(values) or 'empty'}."
+                )
+            block[position[row.value], column[row.item]] = row.percent / 100
+        present = ~np.isnan(block).all(axis=1)
+        block[present] = np.nan_to_num(block[present])
+        block = np.vstack([block, np.full(len(items), np.nan)])  # row -1: no row for this person
+        blocks[given] = block[_index(tables, given, parents, shape)]  # on the parents' grid
+
+    probabilities = _combine(tables, attribute, blocks, shape, len(items), path)
+    for mask_parents, mask in masks:
+        axes = tuple(i for i, name in enumerate(parents) if name not in mask_parents)
+        probabilities = probabilities * np.expand_dims(mask, axes)
+    total = probabilities.sum(axis=-1, keepdims=True)
+    empty = ~(np.nan_to_num(total[..., 0]) > 0)
+    if empty.any():
+        _refuse_if_reachable(tables, attribute, parents, empty, path)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        probabilities = np.nan_to_num(probabilities / total)
+    return Table(attribute, items, parents, probabilities)
+
+
+def _combine(
+    tables: Tables,
+    attribute: str,
+    blocks: dict[str, np.ndarray],
+    shape: tuple[int, ...],
+    n_items: int,
+    path: Path,
+) -> np.ndarray:
+    """Join the rows of several conditions by the rule that persona_rules.yaml names."""
+    if len(blocks) == 1:
+        (block,) = blocks.values()
+        return np.broadcast_to(block, (*shape, n_items)).copy()
+    rule = tables.persona_rules.get("combine", {}).get(attribute, {})
+    how, order = next(iter(rule.items()), (None, []))
+    named = {given for given in blocks if given}
+    if how not in ("first", "ratio") or set(order) != named:
+        raise KitError(
+            f"{shown(path)} has several conditions ({', '.join(sorted(named))}); persona_rules.yaml "
+            f"must say under combine.{attribute} in which order ('first' or 'ratio')."
+        )
+    if how == "first":
+        result = np.full((*shape, n_items), np.nan)
+        for given in [*order, *([""] if "" in blocks else [])]:
+            missing = np.isnan(result).all(axis=-1, keepdims=True)
+            result = np.where(missing, blocks[given], result)
+        return result
+    if "" not in blocks:
+        raise KitError(f"{shown(path)}: combining by ratio needs unconditional base rows.")
+    base = blocks[""]
+    result = np.broadcast_to(base, (*shape, n_items)).copy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for given in order:
+            ratio = np.where(base > 0, blocks[given] / base, 0.0)
+            result = result * np.where(np.isnan(blocks[given]), 1.0, ratio)
+    return result
+
+
+def _values(tables: Tables, given: str) -> tuple[str, ...]:
+    if given == "":
+        return ("",)
+    if given == "student_status":
+        return STUDENT_STATUS
+    if given == "residence_class":
+        return tuple(dict.fromkeys(_residence_class(tables)))
+    return tables.items(given)
+
+
+def _residence_class(tables: Tables) -> list[str]:
+    rows = tables.figures[tables.figures["attribute"] == "residence"]
+    if "class" not in rows or (rows["class"] == "").any():
+        raise KitError(f"{shown(tables.folder / 'residence.csv')}: every row needs its class.")
+    return rows["class"].tolist()
+
+
+def _index(
+    tables: Tables, given: str, parents: tuple[str, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Row of the condition `given` at every point of the parents' grid; -1 is a missing row."""
+    if given == "":
+        return np.zeros((1,) * len(shape), dtype=int)
+    if given == "student_status":
+        students = set(tables.persona_rules["groups"]["student"])
+        minor = np.array([to < 18 for to in age_ranges(tables)[1]])
+        student = np.array([item in students for item in tables.items("occupation")])
+        codes = np.where(minor[:, None], 0, 1) * np.ones((1, len(student)), dtype=int)
+        codes = np.where(student[None, :], codes, -1)
+    elif given == "residence_class":
+        order = {value: i for i, value in enumerate(_values(tables, given))}
+        codes = np.array([order[name] for name in _residence_class(tables)])
+    else:
+        codes = np.arange(len(tables.items(given)))
+    own = DERIVED.get(given, (given,))
+    return np.expand_dims(codes, tuple(i for i, name in enumerate(parents) if name not in own))
+
+
+def age_ranges(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last year of each age category, shape (n_ages,) each, in years."""
+    rows = tables.figures[tables.figures["attribute"] == "age"]
+    path = shown(tables.folder / "age.csv")
+    bounds = []
+    for column in ("from_age", "to_age"):
+        if column not in rows:
+            raise KitError(f"{path}, line 1: the column {column!r} is missing.")
+        numbers = pd.to_numeric(rows[column], errors="coerce")
+        if numbers.isna().any():
+            line = rows.loc[numbers.isna(), "line"].iloc[0]
+            raise KitError(f"{path}, line {line}: {column} is no number.")
+        bounds.append(numbers.to_numpy(int))
+    return bounds[0], bounds[1]
+
+
+def _rule_masks(
+    tables: Tables, attribute: str, items: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Return (parents, mask) of each whitelist rule; a mask is 1 where the item may be drawn."""
+    rules, path = tables.persona_rules, shown(tables.folder / "persona_rules.yaml")
+    column = {item: i for i, item in enumerate(items)}
+
+    def columns(names: list[str], rule: str) -> list[int]:
+        for name in names:
+            if name not in column:
+                raise KitError(f"{path}: {rule} names {name!r}, which {attribute}.csv does not.")
+        return [column[name] for name in names]
+
+    def rows(mapping: dict, parent: str, rule: str) -> dict[int, object]:
+        known = {item: i for i, item in enumerate(tables.items(parent))}
+        for name in mapping:
+            if name not in known:
+                raise KitError(f"{path}: {rule} names {name!r}, which {parent}.csv does not.")
+        return {known[name]: value for name, value in mapping.items()}
+
+    masks = []
+    for name, allowed in rules.get("whitelist", {}).items():
+        target, _, parent = name.partition("_by_")
+        if target != attribute:
+            continue
+        mask = np.zeros((len(tables.items(parent)), len(items)))
+        for row, names in rows(allowed, parent, f"whitelist.{name}").items():
+            mask[row, columns(names, f"whitelist.{name}")] = 1
+        masks.append(((parent,), mask))
+    if attribute == "education" and "education" in rules:
+        rule = rules["education"]
+        mask = np.ones((len(tables.items("occupation")), len(items)))
+        mask[:, columns(rule["in_progress"], "education.in_progress")] = 0
+        allowed = rows(rule["allowed_by_occupation"], "occupation", "education.allowed")
+        for row, names in allowed.items():
+            only = np.zeros(len(items))
+            only[columns(names, "education.allowed_by_occupation")] = 1
+            mask[row] *= only
+        forced = rows(rule["forced_by_occupation"], "occupation", "education.forced_by_occupation")
+        for row, name in forced.items():
+            mask[row] = 0
+            mask[row, columns([name], "education.forced_by_occupation")] = 1
+        masks.append((("occupation",), mask))
+    return masks
+
+
+def _refuse_if_reachable(
+    tables: Tables, attribute: str, parents: tuple[str, ...], empty: np.ndarray, path: Path
+) -> None:
+    if not parents:
+        raise KitError(f"{shown(path)} holds no row.")
+    _, joint = tables._joint(parents)
+    reachable = np.argwhere(empty & (joint > 0))
+    if len(reachable):
+        where = ", ".join(
+            f"{name} = {tables.items(name)[i]}"
+            for name, i in zip(parents, reachable[0], strict=True)
+        )
+        raise KitError(f"{shown(path)}: people with {where} can be drawn, but no row serves them.")
