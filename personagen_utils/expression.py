@@ -18,13 +18,17 @@ DESIGNS = ("crossed", "fresh")
 MAX_SENTENCES = 2
 MAX_WORDS = 60
 MAX_CHARACTERS = 160  # for languages written without spaces
+TEXT_COLUMNS = (
+    *("item", "emotion", "text", "method", "language", "backend", "model", "match", "key"),
+    *("batch", "attempts", "prompt_tokens", "completion_tokens"),
+)
 
 _ABBREVIATIONS = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|approx|No|e\.g|i\.e|a\.m|p\.m)\.", re.IGNORECASE
 )
 # A sentence ends at . ! ? or … (and their full-width forms), with closing quotes or brackets, when
-# white space or the end follows; full-width marks need no space. Three dots that run on in lower
-# case, decimals (3.5) and abbreviations (Dr.) end nothing.
+# white space or the end follows; full-width marks need no space. Three dots or a closing quote that
+# run on in lower case, decimals (3.5) and abbreviations (Dr.) end nothing.
 _END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s|$))|(?:[。！？]+[」』）\"”]*)")
 
 
@@ -49,8 +53,8 @@ def split_sentences(text: str) -> list[str]:
     sentences, start = [], 0
     for match in _END.finditer(hidden):
         rest = hidden[match.end() :].lstrip()
-        dots = re.fullmatch(r"(?:\.{2,}|…+)[\"'”’)\]]*", match.group())
-        if dots and rest[:1].islower():
+        runs_on = re.fullmatch(r"(?:\.{2,}|…+)|.*[\"'”’)\]]", match.group())
+        if runs_on and rest[:1].islower():
             continue
         sentence = hidden[start : match.end()].strip()
         if re.search(r"\w", sentence):
@@ -215,8 +219,4 @@ def texts_frame(replies: Sequence[Reply]) -> pd.DataFrame:
         for reply in replies
         if reply.content is not None and reply.match not in ("missing", "failed")
     ]
-    columns = (
-        "item emotion text method language backend model match key batch attempts "
-        "prompt_tokens completion_tokens"
-    ).split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(TEXT_COLUMNS))

@@ -27,6 +27,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        keep_trailing_newline=True,
         autoescape=False,
     )
     environment.filters["singular"] = lambda word: word.removesuffix("s")

@@ -17,9 +17,7 @@ from personagen_utils.tables import Table, Tables
 _LANES = 4  # Philox4x64 gives four numbers per counter step
 
 
-def uniforms(
-    seed: int, stream: tuple[int, ...], items: np.ndarray, width: int
-) -> np.ndarray:
+def uniforms(seed: int, stream: tuple[int, ...], items: np.ndarray, width: int) -> np.ndarray:
     """Return the uniform numbers of some people in one stream.
 
     Parameters

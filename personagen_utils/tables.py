@@ -151,9 +151,7 @@ class Tables:
                 needed.update(self.tables[name].parents)
         axes = tuple(name for name in PERSONA if name in needed)
         letters = {name: chr(ord("a") + i) for i, name in enumerate(axes)}
-        terms = [
-            "".join(letters[p] for p in (*self.tables[name].parents, name)) for name in axes
-        ]
+        terms = ["".join(letters[p] for p in (*self.tables[name].parents, name)) for name in axes]
         arrays = [self.tables[name].probabilities for name in axes]
         kept = tuple(name for name in axes if name in wanted)
         joint = np.einsum(
@@ -187,7 +185,9 @@ def load_tables(name: str | Path) -> Tables:
     folder = shipped if shipped.is_dir() else resolve(name)
     if not folder.is_dir():
         known = ", ".join(sorted(p.name for p in (DATA / "distributions").iterdir() if p.is_dir()))
-        raise KitError(f"TABLES = {str(name)!r} is neither a shipped locale ({known}) nor a folder.")
+        raise KitError(
+            f"TABLES = {str(name)!r} is neither a shipped locale ({known}) nor a folder."
+        )
     persona_rules = _read_rules(folder / "persona_rules.yaml")
     scenario_rules = _read_rules(folder / "scenario_rules.yaml")
     sources = _read_csv(folder / "sources.csv", ("source", "year", "reference"))

@@ -64,6 +64,30 @@ class Judge:
             raise KitError(f"RARE_KEEP = {self.rare_keep} must lie between 0 and 1.")
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Who has passed, and how it came about.
+
+    Attributes
+    ----------
+    people : DataFrame
+        One row per person who passed, ordered by item: item, restart, redraws_1..3 and the
+        attributes drawn.
+    verdicts : DataFrame
+        One row per draw judged: item, stage, restart, redraw, label, kept, reason, match, model,
+        key and the attributes.
+    shut_out : list of int
+        People whom the restriction of the scene shuts out.
+    waiting : list of int
+        People whose verdict is still to be given elsewhere (only when exporting requests).
+    """
+
+    people: pd.DataFrame
+    verdicts: pd.DataFrame
+    shut_out: list[int]
+    waiting: list[int]
+
+
 @dataclass
 class _Person:
     item: int
@@ -126,7 +150,7 @@ async def accept(
     judge: Judge,
     start: pd.DataFrame | None = None,
     rules: SceneRules | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Accepted:
     """Draw and judge until every person has passed the stages up to `upto`.
 
     Parameters
@@ -145,18 +169,12 @@ async def accept(
 
     Returns
     -------
-    people : DataFrame
-        One row per person who passed, ordered by item: item, restart, redraws_1..3 and the
-        attributes drawn.
-    verdicts : DataFrame
-        One row per draw judged: item, stage, restart, redraw, label, kept, reason, match, model,
-        key and the attributes.
+    Accepted
 
     Notes
     -----
     A verdict that was never recorded leaves the label "not judged": the draw is kept on its rules
-    alone. When requests are only being collected for export, the person waits instead and is
-    missing from `people`. So is a person whom the restriction of the scene shuts out.
+    alone. When requests are only being collected for export, the person waits instead.
     """
     people = _start(items, start)
     log: list[dict] = []
@@ -178,8 +196,64 @@ async def accept(
         ],
         columns=["item", "restart", *(f"redraws_{s}" for s in range(1, upto + 1)), *columns],
     )
-    verdicts = pd.DataFrame(log, columns=[*_LOG, *PERSONA, *SCENE])
-    return frame, verdicts
+    return Accepted(
+        people=frame,
+        verdicts=pd.DataFrame(log, columns=[*_LOG, *PERSONA, *SCENE]),
+        shut_out=[p.item for p in people if p.state == "cannot meet"],
+        waiting=[p.item for p in people if p.state == "waiting"],
+    )
+
+
+async def accept_scenes(
+    tables: Tables,
+    n: int,
+    *,
+    seed: int,
+    judge: Judge,
+    rules: SceneRules,
+    start: pd.DataFrame | None = None,
+) -> Accepted:
+    """Accept n persona-scenes, drawing further people where a restriction shuts some out.
+
+    The people of `start` who can meet the restriction are kept; the others are replaced by the next
+    ones of the stream, whatever their number, until n have passed.
+
+    Parameters
+    ----------
+    tables : Tables
+    n : int
+        How many persona-scenes are wanted.
+    seed : int
+    judge : Judge
+    rules : SceneRules
+        Compiled with or without a restriction.
+    start : DataFrame, optional
+        People who passed stage 2.
+
+    Returns
+    -------
+    Accepted
+        With exactly n rows in `people` unless some are waiting.
+    """
+    parts: list[Accepted] = []
+    first, missing = 0, n
+    while missing > 0:
+        items = range(first, first + missing)
+        parts.append(
+            await accept(tables, items, upto=3, seed=seed, judge=judge, start=start, rules=rules)
+        )
+        first += missing
+        missing = n - sum(len(part.people) + len(part.waiting) for part in parts)
+        if first > 100 * n + 10_000:
+            raise KitError(
+                f"Only {n - missing} of {first} people drawn can meet RESTRICT; allow more items."
+            )
+    return Accepted(
+        people=pd.concat([part.people for part in parts], ignore_index=True),
+        verdicts=pd.concat([part.verdicts for part in parts], ignore_index=True),
+        shut_out=[item for part in parts for item in part.shut_out],
+        waiting=[item for part in parts for item in part.waiting],
+    )
 
 
 _LOG = ("item", "stage", "restart", "redraw", "label", "kept", "reason", "match", "model", "key")
@@ -203,9 +277,7 @@ def _start(items: Sequence[int], start: pd.DataFrame | None) -> list[_Person]:
     return people
 
 
-def _draw(
-    tables: Tables, people: list[_Person], seed: int, rules: SceneRules | None
-) -> None:
+def _draw(tables: Tables, people: list[_Person], seed: int, rules: SceneRules | None) -> None:
     """Draw the next stage of each person; those in the same stream in one go."""
     streams: dict[tuple[int, int, int], list[_Person]] = {}
     for person in people:

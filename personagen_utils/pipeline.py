@@ -1,0 +1,157 @@
+"""What would a study ask a language model? Its requests without the notebooks around them.
+
+The notebooks call the same functions one by one and show what comes out. Here they run in one go
+with a client that sends nothing: to export the requests that nobody has answered yet, to show the
+prompts, and to estimate the cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from personagen_utils.expression import expression_requests, texts_frame
+from personagen_utils.human_likeness import judge_requests, planted_controls, rows_to_judge
+from personagen_utils.llm import Client, Request, open_client
+from personagen_utils.paths import resolve, shown
+from personagen_utils.planted import judge_planted, plant_contradictions
+from personagen_utils.recordings import export_requests, import_replies
+from personagen_utils.scenario import compile_rules
+from personagen_utils.study import find_notebooks
+from personagen_utils.tables import load_tables
+from personagen_utils.verdicts import STAGES, Accepted, Judge, accept, accept_scenes
+
+
+async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd.DataFrame]:
+    """Take a study as far as the replies known to `client` allow.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of the study; names it does not set have the notebooks' defaults.
+    client : Client
+        With the backend "export": what it cannot answer stands in its outbox afterwards.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        "people" (persona-scenes accepted so far) and "texts".
+    """
+    p = _with_defaults(parameters)
+    tables = load_tables(p["TABLES"])
+    judge = Judge(client if p["VERDICTS"] else None, p["MODEL"], p["RARE_KEEP"])
+    seed, n = p["SEED"], p["N_PERSONAS"]
+    accepted: list[Accepted] = []
+    people = None
+    for upto in (1, 2):
+        passed = await accept(tables, range(n), upto=upto, seed=seed, judge=judge, start=people)
+        people = passed.people
+        accepted.append(passed)
+    rules = compile_rules(tables, p["RESTRICT"])
+    scenes = await accept_scenes(tables, n, seed=seed, judge=judge, rules=rules, start=people)
+    accepted.append(scenes)
+    if judge.client is not None:
+        for stage, passed in zip(STAGES, accepted, strict=True):
+            planted = plant_contradictions(tables, passed.people, stage, seed=seed)
+            await judge_planted(tables, planted, judge)
+    requests = expression_requests(
+        tables,
+        scenes.people,
+        p["EMOTIONS"],
+        design=p["DESIGN"],
+        language=p["LANGUAGE"],
+        model=p["MODEL"],
+        temperature=p["TEMPERATURE"],
+    )
+    texts = texts_frame(await client.ask(requests))
+    if len(texts):
+        await client.ask(_judge_requests(texts, p))
+    return {"people": scenes.people, "texts": texts}
+
+
+def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
+    rows = rows_to_judge(texts, planted_controls(texts, seed=p["SEED"]))
+    requests = judge_requests(rows, model=p["JUDGE_MODEL"])
+    if p["SECOND_JUDGE"]:
+        requests += judge_requests(rows, model=p["SECOND_JUDGE"], repeat=1)
+    return requests
+
+
+def _with_defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the notebooks' defaults; the first notebook that declares a name decides."""
+    defaults: dict[str, Any] = {}
+    for notebook in find_notebooks():
+        defaults = notebook.defaults | defaults
+    return defaults | dict(parameters)
+
+
+def export(parameters: Mapping[str, Any], out: str | Path) -> str:
+    """Write the requests of a study that have no answer yet, as OpenAI Batch input files.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of the study.
+    out : str or Path
+        Folder for requests-001.jsonl, ... and meta.jsonl.
+
+    Returns
+    -------
+    str
+        What was written, and what to do next.
+    """
+    client = open_client(backend="export", progress=False)
+    known = asyncio.run(collect(parameters, client))
+    folder = Path(out)
+    n = len(client.outbox)
+    if not n:
+        return f"Nothing is missing: {len(known['texts'])} texts and all verdicts are answered."
+    export_requests(client.outbox, folder)
+    return (
+        f"{n} requests without an answer are in {shown(folder.resolve())}. Answer them, put the "
+        "replies there as replies-*.jsonl, run `import`, then `export` again: a verdict decides "
+        "what is asked next."
+    )
+
+
+def import_(folder: str | Path, recording: str) -> int:
+    """Bring answered requests in as data/recordings/<recording>.jsonl.gz.
+
+    Returns
+    -------
+    int
+        0, or 1 if some lines were refused (each is named; the good ones are kept).
+    """
+    imported = import_replies(Path(folder), name=recording)
+    print(imported)
+    return int(bool(imported.refused))
+
+
+def estimate(parameters: Mapping[str, Any]) -> pd.DataFrame:
+    """Say what the open requests of a study would cost, by kind; nothing is sent.
+
+    Texts that wait for a verdict are counted as if every draw had passed.
+    """
+    client = open_client(backend="export", progress=False)
+    asyncio.run(collect(dict(parameters) | {"VERDICTS": False}, client))
+    return client.estimate(list(client.outbox.values()))
+
+
+def prompts(parameters: Mapping[str, Any], n: int = 1) -> str:
+    """Return the first n prompts of each kind exactly as they would be sent."""
+    client = open_client(backend="export", recordings=resolve("data/prompts"), progress=False)
+    asyncio.run(collect(parameters, client))
+    shown_, texts = {}, []
+    for request in client.outbox.values():
+        kind = f"{request.kind} {request.meta.get('stage', request.meta.get('method', ''))}".strip()
+        shown_[kind] = shown_.get(kind, 0) + 1
+        if shown_[kind] <= n:
+            texts.append(
+                f"===== {kind}\n" + json.dumps(request.body(), indent=1, ensure_ascii=False)
+            )
+    return "\n\n".join(texts)

@@ -1,0 +1,71 @@
+"""How a notebook shows code, prompts and people to its reader."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from IPython.display import Markdown
+
+from personagen_utils.tables import BACKGROUND, BASE, SCENARIO, STYLE
+
+
+def show_source(function: Callable) -> Markdown:
+    """Show a function's own source: reader, notebook and test look at the same lines."""
+    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(function)).rstrip()}\n```")
+
+
+def show_messages(messages: Sequence[Mapping[str, str]]) -> Markdown:
+    """Show a prompt exactly as it is sent, one block per message."""
+    return Markdown("\n\n".join(f"**{m['role']}**\n```text\n{m['content']}\n```" for m in messages))
+
+
+def show_person(person: Mapping[str, object]) -> Markdown:
+    """Show one person in a few lines, as far as drawn."""
+    parts = (
+        ("Base persona", BASE),
+        ("Background", BACKGROUND),
+        ("Scene", SCENARIO),
+        ("Style", STYLE),
+    )
+    lines = [
+        f"**{title}**: " + " · ".join(str(person[name]) for name in names)
+        for title, names in parts
+        if names[0] in person
+    ]
+    return Markdown("  \n".join(lines))
+
+
+def describe(person: Mapping[str, object], names: Sequence[str]) -> str:
+    """Return some attributes in one line, for tables of examples."""
+    return ", ".join(str(person[name]) for name in names)
+
+
+def verdict_examples(verdicts: pd.DataFrame, names: Sequence[str], *, n: int = 2) -> pd.DataFrame:
+    """Return the first n draws of each verdict with the reason that was given.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        Of one stage.
+    names : sequence of str
+        The attributes to show.
+    n : int
+
+    Returns
+    -------
+    DataFrame
+        verdict, draw, reason.
+    """
+    first = verdicts.drop_duplicates(["label", *names]).groupby("label", sort=False).head(n)
+    order = ["natural", "rare but plausible", "implausible", "not judged"]
+    first = first.sort_values("label", key=lambda s: s.map(order.index), kind="stable")
+    return pd.DataFrame(
+        {
+            "verdict": first["label"],
+            "draw": [describe(row, names) for row in first.to_dict("records")],
+            "reason": first["reason"],
+        }
+    ).reset_index(drop=True)
