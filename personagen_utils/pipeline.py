@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from personagen_utils.expression import expression_requests, texts_frame
-from personagen_utils.human_likeness import judge_requests, planted_controls, rows_to_judge
+from personagen_utils.human_likeness import judge_requests, planted_controls
 from personagen_utils.llm import Client, Request, open_client
 from personagen_utils.paths import resolve, shown
 from personagen_utils.planted import judge_planted, plant_contradictions
@@ -75,7 +75,7 @@ async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd
 
 
 def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
-    rows = rows_to_judge(texts, planted_controls(texts, seed=p["SEED"]))
+    rows = planted_controls(texts, seed=p["SEED"])
     requests = judge_requests(rows, model=p["JUDGE_MODEL"])
     if p["SECOND_JUDGE"]:
         requests += judge_requests(rows, model=p["SECOND_JUDGE"], repeat=1)

@@ -1,7 +1,7 @@
 """What the language model is told: every prompt is a text file in data/prompts.
 
-A prompt file is a Jinja2 template with a ``[system]`` and a ``[user]`` part. A name that the template
-uses and nobody supplies is an error, never an empty space.
+A prompt file is a Jinja2 template with a ``[system]`` and a ``[user]`` part. A name that the
+template uses and nobody supplies is an error, never an empty space.
 """
 
 from __future__ import annotations

@@ -338,8 +338,8 @@ def _combine(
     named = {given for given in blocks if given}
     if how not in ("first", "ratio") or set(order) != named:
         raise KitError(
-            f"{shown(path)} has several conditions ({', '.join(sorted(named))}); persona_rules.yaml "
-            f"must say under combine.{attribute} in which order ('first' or 'ratio')."
+            f"{shown(path)} has several conditions ({', '.join(sorted(named))}); "
+            f"persona_rules.yaml must say under combine.{attribute} in which order ('first' or 'ratio')."
         )
     if how == "first":
         result = np.full((*shape, n_items), np.nan)

@@ -1,7 +1,7 @@
 """Is this combination a person? Verdicts of a language model after each of the stages 1 to 3.
 
-Each draw is called natural, rare but plausible, or implausible (paper, Section III.B). The first two
-are kept; an implausible draw is redrawn at its own stage from the same person's own stream, and
+Each draw is called natural, rare but plausible, or implausible (paper, Section III.B). The first
+two are kept; an implausible draw is redrawn at its own stage from the same person's own stream, and
 after five rejections there the person starts again at stage 1, until everybody has passed.
 """
 
