@@ -157,7 +157,9 @@ def _read_file(path: Path, text: str, label: str) -> pd.DataFrame:
         lines = path.read_text(encoding="utf-8").split("\n")
         for number, line in enumerate(lines, 1):
             if line and ";" not in line:
-                raise KitError(f"{shown(path)}, line {number}: expected `text;label`, found no ';'.")
+                raise KitError(
+                    f"{shown(path)}, line {number}: expected `text;label`, found no ';'."
+                )
         pairs = [line.rsplit(";", 1) for line in lines if line]
         return pd.DataFrame(pairs, columns=["text", "label"])
     try:
