@@ -339,7 +339,7 @@ def _combine(
     if how not in ("first", "ratio") or set(order) != named:
         raise KitError(
             f"{shown(path)} has several conditions ({', '.join(sorted(named))}); "
-            f"persona_rules.yaml must say under combine.{attribute} in which order ('first' or 'ratio')."
+            f"persona_rules.yaml must say how under combine.{attribute} ('first' or 'ratio')."
         )
     if how == "first":
         result = np.full((*shape, n_items), np.nan)

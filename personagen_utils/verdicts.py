@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from personagen_utils import prompts
 from personagen_utils.background import draw_backgrounds
@@ -33,10 +33,8 @@ _MAX_RESTARTS = 40
 _RARE_STREAM = 10  # streams of their own for the decision to keep a rare draw
 
 
-class Verdict(BaseModel):
-    """What the model answers: a one-line reason and one of the three labels."""
-
-    model_config = ConfigDict(extra="forbid")
+class Verdict(BaseModel, extra="forbid"):
+    # No docstring: it would go out with the schema and into the key of every request.
 
     reason: str
     label: Literal["natural", "rare but plausible", "implausible"]
