@@ -1,0 +1,146 @@
+"""What does the language model say?
+
+The one door to language models. A backend is chosen by name, never guessed from the environment:
+``recorded`` (default) answers from ``data/recordings`` through the same SDK code as a live host,
+``openai`` asks the host in OPENAI_BASE_URL, ``export`` sends nothing and collects the requests
+that nobody has answered yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+
+from personagen_utils.chat import Reply, Request, json_schema
+from personagen_utils.client import Client
+from personagen_utils.errors import KitError
+from personagen_utils.paths import DATA, resolve
+from personagen_utils.replay import RECORDINGS, RecordedTransport, load_recordings
+from personagen_utils.store import Store
+
+__all__ = ["BACKENDS", "Client", "Reply", "Request", "json_schema", "open_client"]
+
+BACKENDS = ("recorded", "openai", "openai-batch", "export")
+STORE = DATA / "runs" / "responses.sqlite"
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+def open_client(
+    *,
+    backend: str = "recorded",
+    run_dir: str | Path | None = None,
+    store: str | Path | None = None,
+    recordings: str | Path | None = None,
+    concurrency: int = 64,
+    tries: int = 3,
+    on_error: str = "stop",
+    max_usd: float | None = None,
+    progress: bool = True,
+    timeout: float = 120.0,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> Client:
+    """Open a client.
+
+    Parameters
+    ----------
+    backend : str
+        "recorded": answer from recordings, send nothing. "openai": ask the host named by the
+        environment variables OPENAI_BASE_URL and OPENAI_API_KEY. "export": collect the requests
+        nobody has answered in ``client.outbox``.
+    run_dir : str or Path, optional
+        Where progress.json and failures.jsonl go.
+    store : str or Path, optional
+        The reply store; by default the one of the checkout, ``data/runs/responses.sqlite``.
+    recordings : str or Path, optional
+        The folder of recordings; by default ``data/recordings``.
+    concurrency : int
+        Most requests under way at once.
+    tries : int
+        How often a request is asked when its replies break the form.
+    on_error : str
+        "stop" at the first request that fails for good, or "continue" without it.
+    max_usd : float, optional
+        Dollars that may be spent through this client.
+    progress : bool
+        Draw a progress bar.
+    timeout : float
+        Seconds to wait for one reply.
+    transport : httpx2.AsyncBaseTransport, optional
+        Takes the place of the network, for tests.
+
+    Returns
+    -------
+    Client
+
+    Raises
+    ------
+    KitError
+        For an unknown or unavailable backend, a missing key, or an unwritable store.
+    """
+    _check_options(backend, concurrency=concurrency, tries=tries, on_error=on_error)
+    recorded, key = None, ""
+    if backend == "openai":
+        base_url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        key = os.environ.get("OPENAI_API_KEY", "")
+        if not key and base_url.rstrip("/") == OPENAI_URL:
+            raise KitError(
+                "backend 'openai' needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "
+                "host, or use backend 'recorded'."
+            )
+        origin = _origin(base_url)
+        account: dict[str, Any] = {"api_key": key or "none", "base_url": base_url}
+    else:
+        recorded = load_recordings(recordings or RECORDINGS)
+        origin = f"recorded:{recorded.fingerprint}"
+        # Every name that the SDK would otherwise look up in the environment.
+        account = dict.fromkeys(("admin_api_key", "organization", "project", "webhook_secret"), "")
+        account |= {"api_key": "none", "base_url": "http://recorded.invalid/v1"}
+
+    def api(bodies: Mapping[str, dict[str, Any]]) -> openai.AsyncOpenAI:
+        network = transport if recorded is None else RecordedTransport(bodies)
+        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        patience = httpx2.Timeout(timeout, connect=min(10.0, timeout))
+        http = openai.DefaultAsyncHttpxClient(transport=network, limits=limits, timeout=patience)
+        return openai.AsyncOpenAI(http_client=http, max_retries=0, timeout=patience, **account)
+
+    return Client(
+        backend=backend,
+        origin=origin,
+        store=Store(store or STORE),
+        recordings=recorded,
+        api=api,
+        secret=key,
+        run_dir=resolve(run_dir) if run_dir else None,
+        concurrency=concurrency,
+        tries=tries,
+        on_error=on_error,
+        max_usd=max_usd,
+        progress=progress,
+    )
+
+
+def _check_options(backend: str, *, concurrency: int, tries: int, on_error: str) -> None:
+    if backend not in BACKENDS:
+        raise KitError(f"backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}.")
+    if backend == "openai-batch":
+        raise KitError(
+            "backend 'openai-batch' is not available: use 'openai', or export the requests, have "
+            "them answered as a batch and import the replies."
+        )
+    if on_error not in ("stop", "continue"):
+        raise KitError(f"on_error {on_error!r} is unknown: choose 'stop' or 'continue'.")
+    if concurrency < 1 or tries < 1:
+        raise KitError(f"concurrency ({concurrency}) and tries ({tries}) must be at least 1.")
+
+
+def _origin(base_url: str) -> str:
+    """Return the address of a host without a name and password in it."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")

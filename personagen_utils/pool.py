@@ -1,0 +1,78 @@
+"""How are thousands of requests kept under way without a flood?
+
+A fixed number of workers takes one job after the other. The first job runs alone until the host
+has answered once, so that a wrong key costs one request and not a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import TypeVar
+
+from personagen_utils.errors import KitError
+
+Job = TypeVar("Job")
+OPENING = 3  # jobs that are tried one by one before a host that never answered is given up
+
+
+class Stop(KitError):
+    """Nothing that is sent from now on could succeed."""
+
+
+class Stopped(Exception):
+    """The run is being stopped; this job was left unfinished."""
+
+
+async def run_pool(
+    jobs: Iterable[Job],
+    work: Callable[[Job], Awaitable[None]],
+    *,
+    workers: int,
+    stopping: asyncio.Event,
+    opened: Callable[[], bool],
+) -> None:
+    """Run `work` on every job, at most `workers` at once.
+
+    Parameters
+    ----------
+    jobs : iterable
+        Taken in order.
+    work : callable
+        An exception from it (other than Stopped) stops the pool: nothing new is begun, what is
+        under way may finish, then the exception is raised.
+    workers : int
+        Most jobs at once.
+    stopping : asyncio.Event
+        Set when the pool stops; may be set from outside.
+    opened : callable
+        Tells whether the host has answered.
+
+    Raises
+    ------
+    Stop
+        When the host answered none of the first jobs and there are more.
+    """
+    waiting, faults = iter(jobs), []
+
+    async def worker(most: int | None) -> None:
+        for job in islice(waiting, most):
+            if stopping.is_set():
+                return
+            try:
+                await work(job)
+            except Stopped:
+                return
+            except Exception as fault:
+                faults.append(fault)
+                stopping.set()
+
+    for _ in range(OPENING):
+        if not opened() and not stopping.is_set():
+            await worker(1)
+    if not opened() and not stopping.is_set() and next(waiting, None) is not None:
+        raise Stop(f"The host answered none of the first {OPENING} requests.")
+    await asyncio.gather(*(worker(None) for _ in range(workers)))
+    if faults:
+        raise faults[0]

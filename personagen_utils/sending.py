@@ -1,0 +1,315 @@
+"""How does one request get its answer from a host?
+
+Through the real OpenAI SDK, with the retries done here, where they can be bounded, counted and
+stopped at once: what may pass (a busy host, a dropped line) is tried again with growing pauses,
+what cannot (a wrong key, an empty account, an unknown model) stops the run with one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from personagen_utils.costs import Usage, most_usd, price_of
+from personagen_utils.pool import Stop, Stopped
+from personagen_utils.store import Answer
+
+if TYPE_CHECKING:
+    from personagen_utils.chat import Request
+
+RETRIES = 6  # times one request is sent again after a fault that may pass
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; doubled from one to the other, with jitter
+LONGEST_WAIT = 300.0  # seconds of Retry-After that are obeyed; a host that asks for more stops us
+MODES = ("json_schema", "json_object", "prompt")  # ways to ask for a structure, best first
+NO_MONEY = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+SCHEMA_PROMPT = "\n\nAnswer with one JSON object that fits this JSON schema, nothing else:\n"
+
+
+class GaveUp(Exception):
+    """This one request failed for good; others may succeed."""
+
+
+class Gate:
+    """How many requests may be under way, and does the next one fit the budget?
+
+    The limit falls by a quarter when the host says 429 (once per round trip, not once per reply)
+    and rises by one for every 25 successes, up to `ceiling`.
+
+    Parameters
+    ----------
+    ceiling : int
+        Most requests under way at once.
+    max_usd : float, optional
+        Dollars that may be spent. A request passes only when what was spent, what the requests
+        under way can cost at most and what it can cost itself stay within.
+    before : Gate, optional
+        An earlier gate, whose limit and spending go on.
+    """
+
+    def __init__(
+        self, ceiling: int, *, max_usd: float | None = None, before: Gate | None = None
+    ) -> None:
+        self.ceiling, self.max_usd = ceiling, max_usd
+        self.limit = before.limit if before else float(ceiling)
+        self.spent = before.spent if before else 0.0
+        self.answered = before.answered if before else False
+        self.under_way, self.reserved = 0, 0.0
+        self._successes, self._lowered = 0, 0.0
+        self._changed = asyncio.Condition()
+
+    async def enter(self, usd: float) -> None:
+        """Wait for a place; raise Stop when `usd` more would break the budget."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self.under_way < int(self.limit) and (self._fits(usd) or not self.under_way)
+            )
+            if not self._fits(usd):
+                raise Stop(
+                    f"The budget max_usd={self.max_usd:g} is reached ({self.spent:.4f} dollars "
+                    "spent): raise max_usd and run again, nothing is asked twice."
+                )
+            self.under_way += 1
+            self.reserved += usd
+
+    async def leave(self, reserved: float, spent: float) -> None:
+        """Give the place back and book what the request did cost."""
+        async with self._changed:
+            self.under_way -= 1
+            self.reserved -= reserved
+            self.spent += spent
+            self._changed.notify_all()
+
+    def succeeded(self) -> None:
+        """Count a success; every 25th raises the limit by one."""
+        self.answered = True
+        self._successes += 1
+        if self._successes % 25 == 0:
+            self.limit = min(self.ceiling, self.limit + 1)
+
+    def throttled(self, sent: float) -> None:
+        """Lower the limit for a request `sent` (``time.monotonic``) since the last lowering."""
+        if sent > self._lowered:
+            self.limit, self._lowered = max(1.0, self.limit * 0.75), time.monotonic()
+
+    def _fits(self, usd: float) -> bool:
+        return self.max_usd is None or self.spent + self.reserved + usd <= self.max_usd
+
+
+class Sender:
+    """Sends requests to one host.
+
+    Parameters
+    ----------
+    api : openai.AsyncOpenAI
+        The SDK client, made with ``max_retries=0``.
+    gate : Gate
+        Concurrency and budget.
+    usage : Usage
+        Totals to be counted up.
+    mode : str
+        How structures are asked for, one of `MODES`; falls back by itself, once.
+    secret : str
+        The key, which no message may show.
+    keyed : bool
+        Send each request's key in a header. For recordings only, never to a real host.
+    """
+
+    def __init__(
+        self,
+        api: openai.AsyncOpenAI,
+        *,
+        gate: Gate,
+        usage: Usage,
+        mode: str = MODES[0],
+        secret: str = "",
+        keyed: bool = False,
+    ) -> None:
+        self.api, self.gate, self.usage, self.mode = api, gate, usage, mode
+        self.secret, self.keyed = secret, keyed
+        self.stopping = asyncio.Event()
+
+    async def send(self, request: Request) -> Answer:
+        """Return the answer to `request`, trying again while that makes sense.
+
+        Raises
+        ------
+        Stop
+            When no further request could succeed.
+        GaveUp
+            When this request failed for good.
+        """
+        retries = 0
+        while True:
+            mode, fault = self.mode, None
+            try:
+                return await self._send_once(request, mode)
+            except openai.APIStatusError as error:
+                if request.schema and _rejects_structure(error) and mode != MODES[-1]:
+                    if self.mode == mode:  # the first to notice steps down for everybody
+                        self.mode = MODES[MODES.index(mode) + 1]
+                    continue
+                self._stop_if_final(error)
+                fault, asked_pause = f"HTTP {error.status_code}", retry_after(error.response)
+                if asked_pause is not None and asked_pause > LONGEST_WAIT:
+                    raise Stop(
+                        f"The host asks to wait {asked_pause:.0f} s before the next request: run "
+                        "again then, nothing is asked twice."
+                    ) from error
+            except openai.APITimeoutError:
+                fault, asked_pause = "no reply in time", None
+            except openai.APIConnectionError as error:
+                cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
+                fault, asked_pause = f"connection failed ({cause})", None
+            except ValueError as error:  # 200, but no chat completion inside
+                fault, asked_pause = f"unreadable reply ({type(error).__name__})", None
+            if retries == RETRIES:
+                raise GaveUp(f"{fault}, {retries + 1} times in a row")
+            retries += 1
+            self.usage.retries += 1
+            await self._pause(pause_before(retries) if asked_pause is None else asked_pause)
+
+    async def _send_once(self, request: Request, mode: str) -> Answer:
+        most = most_usd(request)
+        await self.gate.enter(most)
+        if self.stopping.is_set():
+            await self.gate.leave(most, 0.0)
+            raise Stopped
+        sent, cost = time.monotonic(), most  # a reply that got lost may still be charged
+        headers = {"x-personagen-key": request.key} if self.keyed else None
+        self.usage.sent += 1
+        try:
+            completion = await self.api.chat.completions.create(
+                **body_in_mode(request, mode), extra_headers=headers
+            )
+            if isinstance(completion, str):
+                raise ValueError("not a chat completion")
+            answer = Answer.from_body(completion.model_dump(warnings=False))
+            cost = self._book(request, answer, most)
+        except openai.APIStatusError as error:
+            cost = 0.0
+            if error.status_code == 429:
+                self.gate.throttled(sent)
+            raise
+        finally:
+            await self.gate.leave(most, cost)
+        self.gate.succeeded()
+        return answer
+
+    def _book(self, request: Request, answer: Answer, most: float) -> float:
+        """Count tokens and dollars; return the dollars (`most` when the host counts nothing)."""
+        self.usage.prompt_tokens += answer.prompt_tokens or 0
+        self.usage.completion_tokens += answer.completion_tokens or 0
+        price = None if self.keyed else price_of(request.model)
+        if price is None:
+            return 0.0
+        if answer.prompt_tokens is None or answer.completion_tokens is None:
+            cost = most
+        else:
+            cost = price.usd(answer.prompt_tokens, answer.completion_tokens)
+        self.usage.cost_usd += cost
+        return cost
+
+    def _stop_if_final(self, error: openai.APIStatusError) -> None:
+        """Raise Stop or GaveUp for a status that no repetition would change."""
+        status, said = error.status_code, scrub(_message(error), self.secret)
+        if {error.code, error.type} & NO_MONEY or status == 402:
+            raise Stop(
+                f"The account has no money left (HTTP {status}, insufficient quota): top it up and "
+                "run again, nothing is asked twice."
+            ) from None
+        if status in (401, 403):
+            raise Stop(
+                f"The host refused the key in OPENAI_API_KEY (HTTP {status}): set a valid key, "
+                "restart and run again."
+            ) from None
+        if status == 404:
+            raise Stop(
+                f"The host knows no such model or address (HTTP 404: {said}): check the model name "
+                "and OPENAI_BASE_URL."
+            ) from None
+        if status < 500 and status not in (408, 409, 429):
+            raise GaveUp(f"the host rejected the request (HTTP {status}: {said})") from None
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless the run is being stopped."""
+        try:
+            await asyncio.wait_for(self.stopping.wait(), timeout=seconds)
+        except TimeoutError:
+            return
+        raise Stopped
+
+
+def body_in_mode(request: Request, mode: str) -> dict[str, Any]:
+    """Return the body of `request` for a host that understands `mode`.
+
+    From the second attempt on the schema stands in the prompt as well: some hosts accept
+    ``response_format`` and ignore it.
+    """
+    body = request.body()
+    if request.schema is None or (mode == MODES[0] and request.attempt == 0):
+        return body
+    schema = body["response_format"]["json_schema"]["schema"]
+    *before, last = body["messages"]
+    prompt = last["content"] + SCHEMA_PROMPT + json.dumps(schema, ensure_ascii=False)
+    body["messages"] = [*before, {**last, "content": prompt}]
+    if mode == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    elif mode == "prompt":
+        del body["response_format"]
+    return body
+
+
+def pause_before(retry: int) -> float:
+    """Return the seconds before the `retry`-th retry: doubled each time, half of it random."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (retry - 1))
+    return longest * random.uniform(0.5, 1.0)
+
+
+def retry_after(response: Any) -> float | None:
+    """Return the seconds a response asks to wait (a number or an HTTP date), or None."""
+    value = response.headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def scrub(text: str, secret: str) -> str:
+    """Return `text` on one line, without `secret` and without words that show an end of it.
+
+    >>> scrub("Incorrect key sk-tes**********1234 given", "sk-test-abcdef-1234")
+    'Incorrect key [key] given'
+    """
+    text = " ".join(text.split())
+    if len(secret) < 8:
+        return text.replace(secret, "[key]") if secret else text
+    ends = "|".join(re.escape(end) for end in (secret, secret[:4], secret[-4:]))
+    return re.sub(rf"\S*(?:{ends})\S*", "[key]", text)
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or body.get("detail") or body.get("error") or error.message)[
+        :300
+    ]
+
+
+def _rejects_structure(error: openai.APIStatusError) -> bool:
+    """Tell a host that lacks structured replies from one that found our schema wrong."""
+    said = f"{error.param} {_message(error)}".lower()
+    named = "response_format" in said or "json_schema" in said or "json_object" in said
+    return error.status_code in (400, 415, 422, 501) and named and "invalid schema" not in said
