@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -140,7 +141,9 @@ class Run:
         KitError
             If the stage is missing.
         """
-        return self.record(name)["parameters"]
+        parameters = self.record(name)["parameters"]
+        _touch(name)
+        return parameters
 
     def current(
         self,
@@ -155,6 +158,7 @@ class Run:
         True when the stage exists, its parameters and hashes are the same, and each of its inputs
         is the one it was made from.
         """
+        _touch(name)
         if not self._path(name).exists():
             return False
         record = self.record(name)
@@ -248,7 +252,8 @@ class Run:
         """Return the run's identity in a few lines of Markdown, to show under the imports."""
         from IPython.display import Markdown
 
-        return Markdown("  \n".join(summary.identity(self.manifest)))
+        lines = "  \n".join(summary.identity(self.manifest))
+        return Markdown(lines, metadata={"personagen_header": True})
 
     def record(self, name: str) -> dict[str, Any]:
         """Return how a stage (or ``"results/<name>"``) was made.
@@ -280,6 +285,7 @@ class Run:
         """Return the record of a file about to be written, with its fingerprint."""
         for item in inputs:
             self._check(item)
+        _touch(name)
         record = {
             "name": name,
             "parameters": plain(parameters),
@@ -293,6 +299,7 @@ class Run:
     def _check(self, name: str) -> None:
         """Refuse a stage that is missing or stale."""
         self.record(name)
+        _touch(name)
         if (stale := self._stale(name)) is not None:
             chain, changed = stale
             again = ", then ".join(dict.fromkeys(_notebook(stage) for stage in chain))
@@ -380,6 +387,13 @@ def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
+
+
+def _touch(name: str) -> None:
+    """Tell the runner, when there is one, which stages and results a notebook rests on."""
+    if journal := os.environ.get("PERSONAGEN_TOUCHED"):
+        with open(journal, "a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
 
 
 def _notebook(name: str) -> str:

@@ -1,0 +1,195 @@
+"""The kit's commands: ``python -m personagen_utils --help``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from personagen_utils.errors import KitError
+from personagen_utils.paths import shown
+
+OVERVIEW = """\
+Synthetic emotion text from layered virtual personas, and how good it is.
+
+A study is a parameter file in data/studies; running it executes the notebooks in order and fills
+one run folder, data/runs/<study>, with stages, results, figures and an HTML report. The shipped
+studies replay recorded replies: no key, no account, no cost.
+"""
+
+RUN = """\
+Execute the notebooks in order and write the report. Run the same command again after an
+interruption, or after changing something: finished notebooks are kept and replies are never
+asked for twice. An unknown parameter, a failing cell or a missing input ends the run with one
+line that says why.
+
+examples:
+  python -m personagen_utils run                                  the demo: 60 people, 420 texts
+  python -m personagen_utils run --study paper                    the study in the paper's size
+  python -m personagen_utils run -p SEED=1 --out data/runs/seed1  another draw, a folder of its own
+  python -m personagen_utils run --only 05 06                     two notebooks of the demo again
+  python -m personagen_utils run --study my_study.yaml            your own parameter file
+"""
+
+EXPORT = """\
+Write the requests that a study would send and has no answer to, as JSONL files in the shape of the
+OpenAI Batch API. Answer them anywhere, put the replies into the same folder as replies-*.jsonl,
+and bring them in with `import`. A verdict decides what is asked next: repeat until nothing is left.
+
+examples:
+  python -m personagen_utils export --study paper --out requests
+  python -m personagen_utils import requests --recording my_model
+"""
+
+ESTIMATE = """\
+Say how many requests a study would send, how many tokens they hold and what they would cost.
+Nothing is sent. Token counts are estimates from the number of characters.
+
+example:
+  python -m personagen_utils estimate --study paper
+"""
+
+PROMPTS = """\
+Print the prompts of a study exactly as they would be sent. Nothing is sent.
+
+example:
+  python -m personagen_utils prompts --study demo -n 2
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 for a failure, 2 for a misuse.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after ``python -m personagen_utils``.
+    """
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        return command(**arguments) or 0
+    except KitError as error:
+        from personagen_utils.study import StudyError
+
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, StudyError) else 1
+    except KeyboardInterrupt:
+        print(
+            "\nStopped. Finished notebooks and every reply received are kept: "
+            "run the same command again to continue.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m personagen_utils", description=OVERVIEW, formatter_class=_Plain
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, function: Any, summary: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=text, formatter_class=_Plain)
+        sub.set_defaults(command=function)
+        return sub
+
+    run = add("run", _run, "execute a study's notebooks and write its report", RUN)
+    _study_options(run)
+    run.add_argument("--only", nargs="+", default=[], metavar="NN", help="only these notebooks")
+    run.add_argument("--out", metavar="DIR", help="the run folder (default: the study's own)")
+    run.add_argument("--force", action="store_true", help="run even what has not changed")
+    run.add_argument("--notebooks", type=Path, metavar="DIR", help="another folder of notebooks")
+
+    export = add("export", _export, "write a study's open requests as Batch files", EXPORT)
+    _study_options(export)
+    export.add_argument("--out", required=True, metavar="DIR", help="the folder for the requests")
+
+    import_ = add("import", _import, "bring answered requests in as a recording", EXPORT)
+    import_.add_argument("folder", help="the export folder, with replies-*.jsonl in it")
+    import_.add_argument("--recording", required=True, metavar="NAME", help="its name in the kit")
+
+    _study_options(add("estimate", _estimate, "count requests, tokens and dollars", ESTIMATE))
+    prompts = add("prompts", _prompts, "print a study's prompts", PROMPTS)
+    _study_options(prompts)
+    prompts.add_argument("-n", type=int, default=1, help="how many of each kind (default: 1)")
+
+    add("recordings", _recordings, "check the shipped recordings", "Check the shipped recordings.")
+    return parser
+
+
+class _Plain(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of descriptions and examples."""
+
+
+def _study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", default="demo", help="demo, paper or a YAML file")
+    parser.add_argument(
+        "-p",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a parameter of the notebooks; may be repeated",
+    )
+
+
+def _run(study: str, **options: Any) -> None:
+    from personagen_utils.runner import run_study
+
+    print(f"Report: {shown(run_study(study, **options))}")
+
+
+def _parameters(study: str, overrides: Sequence[str]) -> dict[str, Any]:
+    from personagen_utils.study import find_notebooks, load_study
+
+    return load_study(study, find_notebooks(), overrides=overrides).parameters
+
+
+def _export(study: str, overrides: Sequence[str], out: str) -> None:
+    parameters = _parameters(study, overrides)
+    from personagen_utils import pipeline
+
+    _tell(pipeline.export(parameters, out))
+
+
+def _import(folder: str, recording: str) -> int:
+    from personagen_utils import pipeline
+
+    return _tell(pipeline.import_(folder, recording))
+
+
+def _estimate(study: str, overrides: Sequence[str]) -> None:
+    parameters = _parameters(study, overrides)
+    from personagen_utils import pipeline
+
+    _tell(pipeline.estimate(parameters))
+
+
+def _prompts(study: str, overrides: Sequence[str], n: int) -> None:
+    parameters = _parameters(study, overrides)
+    from personagen_utils import pipeline
+
+    _tell(pipeline.prompts(parameters, n))
+
+
+def _recordings() -> None:
+    from personagen_utils.recording_report import recording_report
+
+    _tell(recording_report())
+
+
+def _tell(answer: Any) -> int:
+    """Print what a command has to say; a whole number is its exit status instead."""
+    if isinstance(answer, int):
+        return answer
+    if answer is not None:
+        print(answer.to_string(index=False) if hasattr(answer, "to_string") else answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
