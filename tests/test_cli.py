@@ -12,8 +12,9 @@ from personagen_utils.__main__ import main
 from personagen_utils.paths import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
-RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m personagen_utils run"
-TEST = 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+VENV = "python3 -m venv .venv && .venv/bin/pip install -e"
+RUN = f"{VENV} . && .venv/bin/python -m personagen_utils run"
+TEST = f'{VENV} ".[test]" && .venv/bin/python -m pytest'
 
 
 def command(*words):
