@@ -114,7 +114,7 @@ def gold_vectors(
         X = None
     else:
         X, table = _shipped(corpus)
-    keep = np.ones(len(table), bool) if part == "all" else (table["part"] == part).to_numpy()
+    keep = np.array([part in ("all", p) for p in table["part"]])
     if per_label is not None:
         ranks = table[keep].groupby("label").cumcount()
         available = int(table[keep]["label"].value_counts().min())
@@ -127,6 +127,41 @@ def gold_vectors(
     chosen = table[keep]
     X = embed(chosen["text"].tolist()) if X is None else X[keep]
     return X, chosen["label"].to_numpy(str), chosen["row_id"].to_numpy(str)
+
+
+def gold_texts(
+    gold: GoldCorpus,
+    part: str = "evaluation",
+    *,
+    corpus: str = "emotion",
+    per_label: int | None = None,
+) -> pd.DataFrame:
+    """Return the texts behind `gold_vectors`, in the same order, for what needs to read them.
+
+    They are for computing with: nothing that is kept or shown may hold them.
+
+    Parameters
+    ----------
+    gold : GoldCorpus
+        The corpus, from `read_gold` or `read_goemotions`.
+    part, per_label
+        As in `gold_vectors`.
+    corpus : str
+        The shipped pool whose rows are meant.
+
+    Returns
+    -------
+    DataFrame
+        ``row_id, text, label``.
+
+    Raises
+    ------
+    KitError
+        When the corpus lacks one of the texts.
+    """
+    _, labels, row_ids = gold_vectors(corpus, part, per_label=per_label)
+    texts = gold.texts(row_ids.tolist())
+    return pd.DataFrame({"row_id": row_ids, "text": texts, "label": labels})
 
 
 def gold_counts(corpus: str = "emotion") -> pd.DataFrame:

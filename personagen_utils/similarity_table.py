@@ -1,7 +1,7 @@
 """Table VI with intervals: each method against gold, and gold against gold as the floor.
 
-Every measure of `similarity` at full n, with the joint delete-a-group jackknife (whole
-persona-scenes leave on one side, gold texts on the other). A replicate takes away what the
+Every measure of `similarity` and `histograms` at full n, with the joint delete-a-group jackknife
+(whole persona-scenes leave on one side, gold texts on the other). A replicate takes away what the
 departing rows had contributed instead of starting again, so the whole table is one pass.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from personagen_utils import histograms as hist
 from personagen_utils import similarity as sim
 from personagen_utils.errors import KitError
 from personagen_utils.intervals import Interval, joint_jackknife
@@ -227,47 +228,47 @@ def _kid_statistic(X: np.ndarray, Y: np.ndarray) -> Statistic:
 
 
 def _prd_statistic(X: np.ndarray, Y: np.ndarray) -> Statistic:
-    found, gold_found = sim.joint_clusters(X, Y)
+    found, gold_found = hist.joint_clusters(X, Y)
 
     def statistic(a: np.ndarray, b: np.ndarray) -> list[float]:
         # The clusterings of the full sets are kept: what leaves changes their shares.
-        result = sim.prd_of_clusters(found[:, a], gold_found[:, b])
+        result = hist.prd_of_clusters(found[:, a], gold_found[:, b])
         return [result.f8, result.f1_8]
 
     return statistic
 
 
 def _cosine_statistic(X: np.ndarray, Y: np.ndarray) -> Statistic:
-    low, high = sim.cosine_range(X, Y)
-    totals = [sim.cosine_counts(Z, low, high) for Z in (X, Y)]
+    low, high = hist.cosine_range(X, Y)
+    totals = [hist.cosine_counts(Z, low, high) for Z in (X, Y)]
 
     def staying(side: int, Z: np.ndarray, rows: np.ndarray) -> np.ndarray:
         gone = _left(rows, len(Z))
         if not len(gone):
             return totals[side]
-        inner = sim.cosine_counts(Z[gone], low, high)
+        inner = hist.cosine_counts(Z[gone], low, high)
         across = sum(
-            sim.bin_counts(Z[gone] @ Z[rows[start : start + 4096]].T, low, high)
+            hist.bin_counts(Z[gone] @ Z[rows[start : start + 4096]].T, low, high)
             for start in range(0, len(rows), 4096)
         )
         return np.clip(totals[side] - inner - across, 0, None)
 
     def statistic(a: np.ndarray, b: np.ndarray) -> list[float]:
-        return [float(v) for v in sim.compare_histograms(staying(1, Y, b), staying(0, X, a))]
+        return [float(v) for v in hist.compare_histograms(staying(1, Y, b), staying(0, X, a))]
 
     return statistic
 
 
 def _dimension_statistic(X: np.ndarray, Y: np.ndarray) -> Statistic:
-    binned = sim.dimension_bins(X, Y)
-    totals = [sim.dimension_counts(b) for b in binned]
+    binned = hist.dimension_bins(X, Y)
+    totals = [hist.dimension_counts(b) for b in binned]
 
     def staying(side: int, rows: np.ndarray) -> np.ndarray:
         gone = _left(rows, len(binned[side]))
-        return totals[side] - sim.dimension_counts(binned[side][gone])
+        return totals[side] - hist.dimension_counts(binned[side][gone])
 
     def statistic(a: np.ndarray, b: np.ndarray) -> list[float]:
-        kl, hc = sim.compare_histograms(staying(1, b), staying(0, a), epsilon=1e-3)
+        kl, hc = hist.compare_histograms(staying(1, b), staying(0, a), epsilon=1e-3)
         return [float(kl.mean()), float(hc.mean())]
 
     return statistic
