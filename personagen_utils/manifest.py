@@ -99,7 +99,7 @@ def identity(manifest: dict[str, Any]) -> list[str]:
 
 
 _SHOWN = {
-    "locale": ("LOCALE",),
+    "population": ("TABLES", "LOCALE"),
     "language": ("LANGUAGE", "TEXT_LANGUAGE"),
     "seed": ("SEED",),
     "personas": ("N_PERSONAS", "N"),

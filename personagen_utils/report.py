@@ -101,7 +101,7 @@ def facts(manifest: dict[str, Any]) -> dict[str, str]:
     """Return the lines of the study's identity card, those that the run knows."""
     asked = {
         "Personas": summary.parameter(manifest, "N_PERSONAS", "N"),
-        "Population": summary.parameter(manifest, "LOCALE"),
+        "Population": summary.parameter(manifest, "TABLES", "LOCALE"),
         "Language of the texts": summary.parameter(manifest, "LANGUAGE", "TEXT_LANGUAGE"),
         "Seed": summary.parameter(manifest, "SEED"),
         "Model asked for": summary.parameter(manifest, "MODEL"),
@@ -185,7 +185,9 @@ def _output(output: Any) -> str:
         text = html.escape(f"{output.ename}: {strip_ansi(output.evalue)}")
         return f'<p class="warning">This notebook stopped here. {text}</p>'
     data, metadata = output.data, output.get("metadata", {})
-    if "personagen_header" in metadata:  # the page's card says it once for all chapters
+    if any(
+        "personagen_header" in of_kind for of_kind in metadata.values()
+    ):  # the page's card says it once for all chapters
         return ""
     kind = next((kind for kind in _FIRST if kind in data), None)
     if kind is None or ("application/vnd.jupyter.widget-view+json" in data and "html" not in kind):
@@ -234,14 +236,17 @@ def _tidy(soup: BeautifulSoup, chapters: set[str]) -> None:
 
 
 def _align(table: Tag) -> None:
-    """Mark the columns of a table that hold words, which are read from the left."""
+    """Mark the columns of a table that hold words: short ones stay on a line, long ones wrap."""
     rows = [row.find_all(["th", "td"]) for row in table.select("tbody tr")]
     for column in range(max(map(len, rows), default=0)):
         cells = [row[column] for row in rows if len(row) > column]
-        if sum(not _NUMBER.fullmatch(cell.get_text().strip()) for cell in cells) > len(cells) / 2:
+        said = [cell.get_text().strip() for cell in cells]
+        if sum(not _NUMBER.fullmatch(text) for text in said) > len(cells) / 2:
+            length = max(map(len, said))
+            size = ["long"] if length > 40 else ["short"] if length < 25 else []
             heads = [row.find_all(["th", "td"]) for row in table.select("thead tr")]
             for cell in [*cells, *(row[column] for row in heads if len(row) > column)]:
-                cell["class"] = [*cell.get("class", []), "text"]
+                cell["class"] = [*cell.get("class", []), "text", *size]
 
 
 def _embed(tag: Tag) -> None:

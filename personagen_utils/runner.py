@@ -223,10 +223,10 @@ def _failure(notebook: Notebook, error: PapermillExecutionError, copy: Path) -> 
     number = next(
         (i for i, c in enumerate(cells, 1) if any(o.output_type == "error" for o in c.outputs)), 0
     )
-    reason = redact(" ".join(str(error.evalue).split())) or "no reason given"
+    reason = " ".join(redact(str(error.evalue)).replace(f"{ROOT}{os.sep}", "").split())
     kind = "" if error.ename.endswith("KitError") else f"{error.ename}: "
     place = f"{notebook.path.name}, cell {number} of {len(cells)}"
-    return f"{place}: {kind}{reason} (the full traceback is in {shown(copy)})"
+    return f"{place}: {kind}{reason or 'no reason given'} (the full traceback is in {shown(copy)})"
 
 
 def _code(cells: Sequence[Any]) -> list[Any]:
