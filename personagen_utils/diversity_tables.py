@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from personagen_utils import diversity, repetition
 from personagen_utils.errors import KitError
@@ -64,13 +65,14 @@ def diversity_table(
         diversity.checked(x, least=diversity.K, what="The diversity table", name=emotion)
         item = part["item"].to_numpy()
         group = assign_groups(item, groups=groups, seed=seed)  # those that jackknife leaves out
-        result = {
-            metric: jackknife(statistic, item, groups=groups, seed=seed)
-            for metric, statistic in statistics(part["text"].tolist(), x, group).items()
-        }
         seeds = range(seed, seed + clusterings)
-        entropy = [diversity.cluster_entropy(x, seed=s) for s in seeds]
-        null = [diversity.gaussian_entropy_null(x, seed=s) for s in seeds]
+        with threadpool_limits(1):  # small matrices: a second thread only gets in the way
+            result = {
+                metric: jackknife(statistic, item, groups=groups, seed=seed)
+                for metric, statistic in statistics(part["text"].tolist(), x, group).items()
+            }
+            entropy = [diversity.cluster_entropy(x, seed=s) for s in seeds]
+            null = [diversity.gaussian_entropy_null(x, seed=s) for s in seeds]
         rows += [
             row("MCD", result.pop("MCD"), emotion=emotion),
             row("CE", _over(entropy, len(x)), emotion=emotion, interval="clusterings"),
