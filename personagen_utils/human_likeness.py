@@ -3,7 +3,7 @@
 The judge of Section IV.C sees a text and its designated emotion, no persona, and answers with four
 integers from 1 to 5. Planted controls go with the texts: copies whose label, grammar or word order
 was spoilt. How well the scores find them says what the scores are worth; the statistics are in
-:mod:`personagen_utils.judge_statistics`.
+:mod:`personagen_utils.judge_statistics` and :mod:`personagen_utils.judge_worth`.
 """
 
 from __future__ import annotations
