@@ -42,7 +42,7 @@ def summarise(
     folder : str
         The run folder as it is shown.
     stages, results : dict
-        Name -> record, as `personagen_utils.runs.Run.record` gives them.
+        Name -> record, as `personagen_utils.records.Records.read` gives them.
     noted : dict
         What the runner noted: study, command, notebooks.
 

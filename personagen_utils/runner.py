@@ -260,7 +260,7 @@ def _unchanged(run: Run, notebook: Notebook, state: str) -> bool:
 
 def _fingerprint(run: Run, name: str) -> str | None:
     try:
-        return run.record(name)["fingerprint"]
+        return run.records.read(name)["fingerprint"]
     except KitError:
         return None
 

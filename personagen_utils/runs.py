@@ -1,17 +1,14 @@
 """What does a run folder hold, and is it still true? A Parquet file per stage, a JSON per result.
 
-Every file carries the record of how it was made (parameters, hashes, inputs, fingerprint), so the
-files alone are the truth and ``manifest.json`` is a summary of them. A stage made from an input
-that has changed since is *stale* and refused by name until its notebook is run again.
+Every file carries the record of how it was made (`personagen_utils.records`), so the files alone
+are the truth and ``manifest.json`` is a summary of them. A stage made from an input that has
+changed since is *stale* and refused by name until its notebook is run again.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +19,11 @@ import pyarrow.parquet as pq
 from personagen_utils import manifest as summary
 from personagen_utils.errors import KitError
 from personagen_utils.files import lock, plain, write_atomic
-from personagen_utils.paths import ROOT, resolve, shown
-
-WRITTEN_BY = {
-    "base_persona": "01_base_persona",
-    "verdicts_base_persona": "01_base_persona",
-    "background": "02_sociocultural_background",
-    "verdicts_background": "02_sociocultural_background",
-    "scene": "03_scenario_and_style",
-    "verdicts_scene": "03_scenario_and_style",
-    "expression": "04_emotion_expression",
-    "judge_scores": "07_rq2_human_likeness",
-    "tweets": "08_rq3_corpora",
-    "corpora": "08_rq3_corpora",
-}
-"""Which notebook writes a stage; any other name is looked for among the notebooks' own names."""
+from personagen_utils.paths import resolve, shown
+from personagen_utils.records import KEY, Records, touch
 
 TIDY = ["metric", "method", "emotion", "value", "low", "high", "n"]
 """The columns that every result has, null where a row has no such field."""
-
-_RECORD = b"personagen"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class Run:
@@ -52,10 +33,13 @@ class Run:
     ----------
     folder : Path
         The absolute folder; print `str(run)` instead, which holds no machine path.
+    records : Records
+        How each file in it was made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.records = Records(folder)
 
     def __str__(self) -> str:
         return shown(self.folder)
@@ -101,15 +85,15 @@ class Run:
         """
         table = pa.Table.from_pandas(frame, preserve_index=False)
         content = hashlib.sha256(_parquet(table.replace_schema_metadata(None))).hexdigest()
-        record = self._made(name, parameters, inputs, hashes or {}, content)
+        record = self.records.made(name, parameters, inputs, hashes or {}, content)
         record |= {"rows": len(frame), "counts": plain(counts or {}), "usage": plain(usage or {})}
         record["provenance"] = {
             column: {str(k): int(v) for k, v in frame[column].value_counts(dropna=True).items()}
             for column in ("backend", "model", "match")
             if column in frame
         }
-        metadata = {**(table.schema.metadata or {}), _RECORD: json.dumps(record).encode()}
-        write_atomic(self._path(name), _parquet(table.replace_schema_metadata(metadata)))
+        metadata = {**(table.schema.metadata or {}), KEY: json.dumps(record).encode()}
+        write_atomic(self.records.path(name), _parquet(table.replace_schema_metadata(metadata)))
         self.note()
 
     def read_stage(self, name: str) -> pd.DataFrame:
@@ -130,8 +114,8 @@ class Run:
             If the stage is missing (names the notebook that writes it, and the demo's folder) or
             stale (names the input that changed and the notebooks to run again).
         """
-        self._check(name)
-        return pd.read_parquet(self._path(name))
+        self.records.check(name)
+        return pd.read_parquet(self.records.path(name))
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Return the parameters that a stage was made with, for later notebooks to go by.
@@ -141,8 +125,8 @@ class Run:
         KitError
             If the stage is missing.
         """
-        parameters = self.record(name)["parameters"]
-        _touch(name)
+        parameters = self.records.read(name)["parameters"]
+        touch(name)
         return parameters
 
     def current(
@@ -158,15 +142,15 @@ class Run:
         True when the stage exists, its parameters and hashes are the same, and each of its inputs
         is the one it was made from.
         """
-        _touch(name)
-        if not self._path(name).exists():
+        touch(name)
+        if not self.records.path(name).exists():
             return False
-        record = self.record(name)
+        record = self.records.read(name)
         return (
             record["parameters"] == plain(parameters)
             and record["hashes"] == plain(hashes or {})
             and set(record["inputs"]) == set(inputs)
-            and self._stale(name) is None
+            and self.records.stale(name) is None
         )
 
     def save_results(
@@ -202,15 +186,15 @@ class Run:
         frame = frame.reindex(columns=TIDY + [c for c in frame if c not in TIDY])
         tidy = plain(frame.astype(object).where(frame.notna(), None).to_dict("records"))
         content = hashlib.sha256(json.dumps(tidy, sort_keys=True).encode()).hexdigest()
-        record = self._made(f"results/{name}", parameters or {}, inputs, {}, content)
+        record = self.records.made(f"results/{name}", parameters or {}, inputs, {}, content)
         text = json.dumps({**record, "rows": tidy}, indent=1, ensure_ascii=False)
-        write_atomic(self._path(f"results/{name}"), text.encode())
+        write_atomic(self.records.path(f"results/{name}"), text.encode())
         self.note()
 
     def read_results(self, name: str) -> pd.DataFrame:
         """Read ``results/<name>.json`` as one row per number, after the checks of `read_stage`."""
-        self._check(f"results/{name}")
-        rows = json.loads(self._path(f"results/{name}").read_text("utf-8"))["rows"]
+        self.records.check(f"results/{name}")
+        rows = json.loads(self.records.path(f"results/{name}").read_text("utf-8"))["rows"]
         return pd.DataFrame(rows, columns=list(rows[0]))
 
     def save_figure(self, fig: Any, name: str) -> None:
@@ -224,7 +208,7 @@ class Run:
         buffer = io.BytesIO()
         figure = getattr(fig, "figure", fig)
         figure.savefig(buffer, dpi=110, bbox_inches="tight", metadata={"Software": None})
-        write_atomic(self._path(f"figures/{name}"), buffer.getvalue())
+        write_atomic(self.records.path(f"figures/{name}"), buffer.getvalue())
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -255,97 +239,11 @@ class Run:
         lines = "  \n".join(summary.identity(self.manifest))
         return Markdown(lines, metadata={"personagen_header": True})
 
-    def record(self, name: str) -> dict[str, Any]:
-        """Return how a stage (or ``"results/<name>"``) was made.
-
-        Raises
-        ------
-        KitError
-            If it is missing, or was written by something else.
-        """
-        path = self._path(name)
-        if not path.exists():
-            raise KitError(self._missing(name))
-        try:
-            if path.suffix == ".json":
-                return {k: v for k, v in json.loads(path.read_text("utf-8")).items() if k != "rows"}
-            return json.loads(pq.read_schema(path).metadata[_RECORD])
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            way_out = f"Delete it and run {_notebook(name)} again"
-            raise KitError(f"{shown(path)} was not written by this kit. {way_out}.") from error
-
-    def _made(
-        self,
-        name: str,
-        parameters: Mapping[str, Any],
-        inputs: Sequence[str],
-        hashes: Mapping[str, str],
-        content: str,
-    ) -> dict[str, Any]:
-        """Return the record of a file about to be written, with its fingerprint."""
-        for item in inputs:
-            self._check(item)
-        _touch(name)
-        record = {
-            "name": name,
-            "parameters": plain(parameters),
-            "inputs": {item: self.record(item)["fingerprint"] for item in inputs},
-            "hashes": plain(hashes),
-            "content": content[:16],
-        }
-        canonical = json.dumps(record, sort_keys=True).encode()
-        return record | {"fingerprint": hashlib.sha256(canonical).hexdigest()[:16]}
-
-    def _check(self, name: str) -> None:
-        """Refuse a stage that is missing or stale."""
-        self.record(name)
-        _touch(name)
-        if (stale := self._stale(name)) is not None:
-            chain, changed = stale
-            again = ", then ".join(dict.fromkeys(_notebook(stage) for stage in chain))
-            raise KitError(
-                f"{name} in {self} is stale: {changed} has changed since {chain[0]} was made "
-                f"from it. Run {again} again."
-            )
-
-    def _stale(self, name: str) -> tuple[list[str], str] | None:
-        """Return (stages to make again, upstream first; the input that changed), or None."""
-        for item, fingerprint in self.record(name)["inputs"].items():
-            if not self._path(item).exists():
-                return [item, name], item
-            if (found := self._stale(item)) is not None:
-                return [*found[0], name], found[1]
-            if self.record(item)["fingerprint"] != fingerprint:
-                return [name], item
-        return None
-
-    def _missing(self, name: str) -> str:
-        path, demo = self._path(name), "data/runs/demo"
-        fill = "`python -m personagen_utils run --study demo`"
-        other = f"run {fill}" if str(self) == demo else f'run {fill} and set RUN_DIR = "{demo}"'
-        return f"{path.name} is missing in {self}. Run {_notebook(name)} first, or {other}."
-
-    def _path(self, name: str) -> Path:
-        """Return the file of a stage, or of ``results/<name>`` or ``figures/<name>``."""
-        folder, _, stem = name.rpartition("/")
-        kinds = {"": ".parquet", "results": ".json", "figures": ".png"}
-        if folder not in kinds or not _NAME.fullmatch(stem):
-            raise KitError(f"{name!r} cannot name a file: use letters, digits and _.")
-        return self.folder / folder / f"{stem}{kinds[folder]}"
-
     def _stages(self) -> dict[str, dict[str, Any]]:
-        return self._records("", self.folder.glob("*.parquet"))
+        return self.records.of_kind("", self.folder.glob("*.parquet"))
 
     def _results(self) -> dict[str, dict[str, Any]]:
-        return self._records("results/", (self.folder / "results").glob("*.json"))
-
-    def _records(self, kind: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-        """Return name -> record for files of one kind, passing over files of the user's own."""
-        found = {}
-        for path in sorted(paths):
-            with contextlib.suppress(KitError):
-                found[path.stem] = self.record(f"{kind}{path.stem}")
-        return found
+        return self.records.of_kind("results/", (self.folder / "results").glob("*.json"))
 
 
 def open_run(run_dir: str | Path) -> Run:
@@ -387,19 +285,3 @@ def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
-
-
-def _touch(name: str) -> None:
-    """Tell the runner, when there is one, which stages and results a notebook rests on."""
-    if journal := os.environ.get("PERSONAGEN_TOUCHED"):
-        with open(journal, "a", encoding="utf-8") as file:
-            file.write(f"{name}\n")
-
-
-def _notebook(name: str) -> str:
-    """Return the file name of the notebook that writes a stage or result."""
-    stem = name.removeprefix("results/")
-    if stem in WRITTEN_BY:
-        return f"{WRITTEN_BY[stem]}.ipynb"
-    found = sorted((ROOT / "notebooks").glob(f"[0-9][0-9]_{stem}.ipynb"))
-    return found[0].name if found else f"the notebook that writes {stem}"

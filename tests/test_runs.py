@@ -101,7 +101,7 @@ def test_results_are_tidy_and_fingerprinted(run):
     first = {"metric": "fid", "method": None, "emotion": None, "value": 1.5}
     assert stored["rows"][0] == {**first, "low": None, "high": None, "n": 7, "k": None}
     assert len(stored["fingerprint"]) == 16
-    assert stored["inputs"] == {"scene": run.record("scene")["fingerprint"]}
+    assert stored["inputs"] == {"scene": run.records.read("scene")["fingerprint"]}
     assert run.read_results("rq3_similarity").value[0] == 1.5
     with pytest.raises(KitError, match=r"rq9\.json is missing .* the notebook that writes rq9"):
         run.read_results("rq9")
