@@ -48,4 +48,5 @@ def age_years(tables: Tables, age: str, occupation: str) -> str:
     first, last = age_ranges(tables)
     k = tables.items("age").index(age)
     youngest = tables.persona_rules.get("min_age", {}).get(occupation, 0)
-    return f"{max(int(first[k]), youngest)}-{last[k]}"
+    start = max(int(first[k]), youngest)
+    return f"{start if start <= last[k] else first[k]}-{last[k]}"

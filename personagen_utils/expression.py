@@ -24,7 +24,8 @@ TEXT_COLUMNS = (
 )
 
 _ABBREVIATIONS = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|approx|No|e\.g|i\.e|a\.m|p\.m)\.", re.IGNORECASE
+    r"\b(?:(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|approx|e\.g|i\.e|a\.m|p\.m)\.|No\.(?=\s*\d))",
+    re.IGNORECASE,
 )
 # A sentence ends at . ! ? or … (and their full-width forms), with closing quotes or brackets, when
 # white space or the end follows; full-width marks need no space. Three dots or a closing quote that
@@ -54,7 +55,8 @@ def split_sentences(text: str) -> list[str]:
     for match in _END.finditer(hidden):
         rest = hidden[match.end() :].lstrip()
         runs_on = re.fullmatch(r"(?:\.{2,}|…+)|.*[\"'”’)\]]", match.group())
-        if runs_on and rest[:1].islower():
+        quoted = match.group()[-1] in "」』" and rest
+        if quoted or (runs_on and rest[:1].islower()):
             continue
         sentence = hidden[start : match.end()].strip()
         if re.search(r"\w", sentence):

@@ -78,7 +78,8 @@ def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
     rows = planted_controls(texts, seed=p["SEED"])
     requests = judge_requests(rows, model=p["JUDGE_MODEL"])
     if p["SECOND_JUDGE"]:
-        requests += judge_requests(rows, model=p["SECOND_JUDGE"], repeat=1)
+        same = p["SECOND_JUDGE"] == p["JUDGE_MODEL"]
+        requests += judge_requests(rows, model=p["SECOND_JUDGE"], repeat=int(same))
     return requests
 
 

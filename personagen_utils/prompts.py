@@ -60,7 +60,7 @@ def render(name: str, values: Mapping[str, object], *, folder: Path = PROMPTS) -
     except jinja2.UndefinedError as error:
         raise KitError(f"{path}: {error.message}; use only names the kit supplies.") from None
     except jinja2.TemplateNotFound as error:
-        raise KitError(f"{shown(folder / str(error))} is missing.") from None
+        raise KitError(f"{shown(folder / str(error.name))} is missing.") from None
     except jinja2.TemplateSyntaxError as error:
         raise KitError(f"{path}, line {error.lineno}: {error.message}.") from None
     parts = re.split(r"^\[(system|user)\]\s*$", text, flags=re.MULTILINE)

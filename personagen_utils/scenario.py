@@ -295,6 +295,31 @@ def _draw_chunk(
     return {name: np.where(activity >= 0, values, -1) for name, values in drawn.items()}
 
 
+def independent_scenes(rules: SceneRules, people: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Draw every element by itself, blind to the person and to the other elements.
+
+    The foil of `draw_scenes`, for notebook 03: most of these scenes break a rule.
+
+    Parameters
+    ----------
+    rules : SceneRules
+    people : DataFrame
+        Personas with background; their scenes, if any, are replaced.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        `people` with independent scenes.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = {
+        name: rng.choice(rules.tables.items(name), len(people), p=weights / weights.sum())
+        for name, weights in rules.weights.items()
+    }
+    return people.assign(**drawn)
+
+
 def broken_constraints(rules: SceneRules, people: pd.DataFrame) -> pd.Series:
     """Return, per person, whether the scene breaks any rule: the check behind the tests.
 
