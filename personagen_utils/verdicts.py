@@ -184,16 +184,17 @@ async def accept(
         drawn = [p for p in open_ if p.state == "open"]
         await _judge(tables, drawn, seed, judge, log)
     passed = [p for p in people if p.passed >= upto]
+    numbers = ["item", "restart", *(f"redraws_{stage}" for stage in range(1, upto + 1))]
     columns = [name for stage in range(1, upto + 1) for name in COLUMNS[stage]]
     frame = pd.DataFrame(
         [
-            {"item": p.item, "restart": p.restart}
-            | {f"redraws_{s}": p.redraws[s] for s in range(1, upto + 1)}
-            | {name: p.attributes[name] for name in columns}
-            for p in passed
+            [p.item, p.restart, *(p.redraws[stage] for stage in range(1, upto + 1))]
+            + [p.attributes[name] for name in columns]
+            for p in people
+            if p.passed >= upto
         ],
-        columns=["item", "restart", *(f"redraws_{s}" for s in range(1, upto + 1)), *columns],
-    )
+        columns=[*numbers, *columns],
+    ).astype(dict.fromkeys(numbers, int) | dict.fromkeys(columns, str))
     return Accepted(
         people=frame,
         verdicts=pd.DataFrame(log, columns=[*_LOG, *PERSONA, *SCENE]),

@@ -22,7 +22,9 @@ def command(*words):
     return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["export"], ["import"], ["estimate"], ["prompts"]])
+@pytest.mark.parametrize(
+    "words", [[], ["run"], ["export"], ["import"], ["estimate"], ["prompts"], ["publish"]]
+)
 def test_help_teaches_and_is_quick(words):
     started = time.perf_counter()
     done = command(*words, "--help")

@@ -13,6 +13,7 @@ import pytest
 
 from personagen_utils import runner
 from personagen_utils.errors import KitError
+from personagen_utils.publish import publish
 from personagen_utils.runner import run_study
 from personagen_utils.study import StudyError, find_notebooks, load_study
 
@@ -247,3 +248,27 @@ def test_report_holds_together_without_anything_else(go, write_notebook, tmp_pat
     assert "<script" not in page
     assert "--study" in page
     assert page.count("<section") == 3
+
+
+def test_outputs_are_published_as_if_run_by_hand(go, chain, tmp_path, write_notebook):
+    write_notebook(
+        "03_shown",
+        f'RUN_DIR = "{tmp_path}/run"  # run\nUNIT = "persons"  # word',
+        "import sys; print('noise', file=sys.stderr)",
+        "UNIT",
+    )
+    go()
+    assert publish(tmp_path / "run", ["03"], notebooks=chain) == ["03_shown"]
+    nb = json.loads((chain / "03_shown.ipynb").read_text())
+    code = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == [1, 2, 3]
+    assert [len(cell["outputs"]) for cell in code] == [0, 0, 1]
+    assert code[2]["outputs"][0]["execution_count"] == 3
+    assert set(nb["metadata"]) == {"kernelspec"}
+    assert "papermill" not in json.dumps(nb)
+    before = (chain / "03_shown.ipynb").read_bytes()
+    go(force=True, only=["03"])
+    publish(tmp_path / "run", ["03"], notebooks=chain)
+    assert (chain / "03_shown.ipynb").read_bytes() == before
+    with pytest.raises(KitError, match="02_count.ipynb shows"):
+        publish(tmp_path / "run", ["02"], notebooks=chain)

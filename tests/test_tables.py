@@ -87,8 +87,9 @@ def test_income_goes_by_student_status_first() -> None:
     income = tables.tables["income"]
     rows = pd.read_csv(JP / "income.csv", keep_default_na=False)
     adult = rows[rows["value"] == "Student 18 or over"].set_index("item")["percent"] / 100
-    at = tables.items("age").index("Young Adults"), tables.items("occupation").index(
-        "University Students"
+    at = (
+        tables.items("age").index("Young Adults"),
+        tables.items("occupation").index("University Students"),
     )
     np.testing.assert_allclose(income.probabilities[at], adult[list(income.items)])
 
@@ -107,8 +108,8 @@ SPOILT = {
     "sum": ("gender.csv", ",,Males,49,", ",,Males,48,", r"gender.csv, lines 2-4: .*99.00, not 100"),
     "sum of a condition": (
         "family_structure.csv",
-        "age,Adults,\"Single, living alone\",13,",
-        "age,Adults,\"Single, living alone\",12,",
+        'age,Adults,"Single, living alone",13,',
+        'age,Adults,"Single, living alone",12,',
         r"lines \d+-\d+: age = Adults, the percentages add up to 99.00",
     ),
     "no number": ("gender.csv", ",,Males,49,", ",,Males,half,", r"line 2 \(Males\): .* no number"),
