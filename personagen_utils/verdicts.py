@@ -183,7 +183,6 @@ async def accept(
         _draw(tables, open_, seed, rules)
         drawn = [p for p in open_ if p.state == "open"]
         await _judge(tables, drawn, seed, judge, log)
-    passed = [p for p in people if p.passed >= upto]
     numbers = ["item", "restart", *(f"redraws_{stage}" for stage in range(1, upto + 1))]
     columns = [name for stage in range(1, upto + 1) for name in COLUMNS[stage]]
     frame = pd.DataFrame(

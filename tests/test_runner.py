@@ -99,6 +99,12 @@ def test_failing_cell_is_one_line_and_its_traceback_is_kept(go, write_notebook, 
     )
 
 
+def test_process_that_dies_is_one_line(go, write_notebook):
+    write_notebook("03_dead", 'RUN_DIR = ""  # run', "import os; os._exit(1)")
+    with pytest.raises(KitError, match=r"^03_dead.ipynb: its process died .* run again\.$"):
+        go(only=["03"])
+
+
 def test_missing_input_is_said_in_the_kits_own_words(go, tmp_path):
     with pytest.raises(KitError) as error:
         go(only=["02"])
@@ -270,5 +276,5 @@ def test_outputs_are_published_as_if_run_by_hand(go, chain, tmp_path, write_note
     go(force=True, only=["03"])
     publish(tmp_path / "run", ["03"], notebooks=chain)
     assert (chain / "03_shown.ipynb").read_bytes() == before
-    with pytest.raises(KitError, match="02_count.ipynb shows"):
+    with pytest.raises(KitError, match=r"02_count\.ipynb shows"):
         publish(tmp_path / "run", ["02"], notebooks=chain)

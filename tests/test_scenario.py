@@ -114,7 +114,7 @@ def test_a_scene_is_possible_exactly_when_all_its_parts_are() -> None:
 
 
 def test_the_example_scene_of_the_paper_can_be_drawn() -> None:
-    """Chatting with a doctor via SNS in a hospital lobby; polite, youth slang, expressive, spoken."""
+    """A chat with a doctor via SNS in a hospital lobby: polite, youth slang, expressive, spoken."""
     tables = LOCALES["jp"]
     wanted = {
         "activity": ["Casual chat"],

@@ -1,4 +1,4 @@
-"""The shipped tables hold what they promise, and a bad table is refused by file, line and reason."""
+"""The shipped tables keep their promises; a bad table is refused by file, line and reason."""
 
 import re
 import shutil

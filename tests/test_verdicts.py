@@ -102,7 +102,7 @@ def test_stages_taken_one_by_one_give_the_same_people() -> None:
 
 
 def test_after_five_rejections_the_person_starts_again() -> None:
-    """Everybody whose first occupation is X fails stage 2 for ever, and so becomes somebody else."""
+    """Whoever first has a certain occupation fails stage 2 for ever and becomes somebody else."""
     first = draw_population(TABLES, 30, seed=2025)
     job = first["occupation"].astype(str).mode()[0]
 
