@@ -301,10 +301,8 @@ class Client:
         if self.backend != "recorded":
             return {}
         served = self._assignment.assign(requests)
-        rows = self.recordings.rows
-        return {
-            key: rows[row].body | {"batch": rows[row].batch} for key, (row, _) in served.items()
-        }
+        rows = {key: self.recordings.rows[row] for key, (row, _) in served.items()}
+        return {key: row.body | {"batch": row.batch} for key, row in rows.items()}
 
     @asynccontextmanager
     async def _keeping(self, tracker: Tracker, stopping: asyncio.Event) -> AsyncIterator[None]:

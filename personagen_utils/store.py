@@ -70,7 +70,8 @@ class Answer:
         """
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
-            message, content = choice["message"], choice["message"].get("content")
+            message = choice["message"]
+            content = message.get("content")
             return cls(
                 content=None if content is None else content.strip(),
                 model=body.get("model"),
