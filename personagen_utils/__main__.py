@@ -57,6 +57,16 @@ example:
 """
 
 
+PUBLISH = """\
+For those who work on the kit: copy the outputs of a run's executed notebooks into the notebooks
+themselves, without anything that changes from run to run. Refused for a notebook that ran under
+other parameters than it shows, or was edited since.
+
+example:
+  python -m personagen_utils publish data/runs/demo
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 1 for a failure, 2 for a misuse.
 
@@ -117,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     _study_options(prompts)
     prompts.add_argument("-n", type=int, default=1, help="how many of each kind (default: 1)")
 
+    publish = add("publish", _publish, "put a run's outputs into the notebooks", PUBLISH)
+    publish.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    publish.add_argument("--only", nargs="+", default=[], metavar="NN", help="only these notebooks")
+
     add("recordings", _recordings, "check the shipped recordings", "Check the shipped recordings.")
     return parser
 
@@ -174,6 +188,12 @@ def _prompts(study: str, overrides: Sequence[str], n: int) -> None:
     from personagen_utils import pipeline
 
     _tell(pipeline.prompts(parameters, n))
+
+
+def _publish(run_dir: str, only: Sequence[str]) -> None:
+    from personagen_utils.publish import publish
+
+    print("Outputs taken over:", ", ".join(publish(run_dir, only)))
 
 
 def _recordings() -> None:

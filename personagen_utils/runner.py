@@ -19,7 +19,6 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -33,7 +32,7 @@ from personagen_utils.runs import Run, open_run
 from personagen_utils.study import Notebook, Study, choose, find_notebooks, load_study
 from personagen_utils.terminal import Progress, duration
 
-NO_EFFECT = {"__main__", "study", "runner", "terminal", "report"}
+NO_EFFECT = {"__main__", "study", "runner", "terminal", "report", "publish"}
 """Modules of the package that no notebook's outcome depends on."""
 
 
@@ -129,7 +128,7 @@ class _WatchedClient(PapermillNotebookClient):
     progress: Progress
 
     def execute_cell(self, cell: Any, cell_index: int, **kwargs: Any) -> Any:
-        if cell in (code := _code(self.nb.cells)):
+        if cell in (code := author_cells(self.nb.cells)):
             title = _heading(self.nb.cells[:cell_index])
             self.progress.cell(code.index(cell) + 1, len(code), title)
         return super().execute_cell(cell, cell_index, **kwargs)
@@ -149,7 +148,8 @@ class _Engine(NBClientEngine):
             timeout=None,
         )
         client.progress = kwargs["progress"]
-        return client.execute(env=kwargs["environment"])
+        with kwargs["noise"].open("w") as noise:  # what the kernel says about itself, not the cells
+            return client.execute(env=kwargs["environment"], stderr=noise)
 
 
 papermill_engines.register("personagen", _Engine)
@@ -169,7 +169,7 @@ def _execute(
     environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}  # figures stay inline
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        journal = Path(folder) / "touched"
+        journal, noise = Path(folder) / "touched", Path(folder) / "stderr"
         environment["PERSONAGEN_TOUCHED"] = str(journal)
         try:
             try:
@@ -184,15 +184,18 @@ def _execute(
                     cwd=notebook.path.parent,
                     progress=progress,
                     environment=environment,
+                    noise=noise,
                 )
             finally:
                 _keep(running, copy)
         except PapermillExecutionError as error:
             raise KitError(_failure(notebook, error, copy)) from error
-        except DeadKernelError as error:
+        except RuntimeError as error:  # nbclient's word for a kernel that died or never started
+            said = noise.read_text("utf-8").split("\n") if noise.exists() else []
+            last = next((line for line in reversed(said) if line.strip()), "nothing was said")
             raise KitError(
-                f"{notebook.path.name}: its process died, most often for want of memory. "
-                "Close other programs or ask for fewer items, then run the same command again."
+                f"{notebook.path.name}: its process died ({redact(last.strip())}), most often for "
+                "want of memory. Close other programs or ask for fewer items, and run again."
             ) from error
         touched = set(journal.read_text("utf-8").split()) if journal.exists() else set()
     seconds = time.monotonic() - started
@@ -219,7 +222,7 @@ def _keep(running: Path, copy: Path) -> None:
 
 def _failure(notebook: Notebook, error: PapermillExecutionError, copy: Path) -> str:
     """Say in one line which cell failed and why."""
-    cells = _code(nbformat.read(copy, as_version=4).cells)
+    cells = author_cells(nbformat.read(copy, as_version=4).cells)
     number = next(
         (i for i, c in enumerate(cells, 1) if any(o.output_type == "error" for o in c.outputs)), 0
     )
@@ -229,8 +232,8 @@ def _failure(notebook: Notebook, error: PapermillExecutionError, copy: Path) -> 
     return f"{place}: {kind}{reason or 'no reason given'} (the full traceback is in {shown(copy)})"
 
 
-def _code(cells: Sequence[Any]) -> list[Any]:
-    """Return the code cells of the author, without papermill's own cell of parameters."""
+def author_cells(cells: Sequence[Any]) -> list[Any]:
+    """Return a notebook's code cells, without papermill's own cell of parameters."""
     return [
         cell
         for cell in cells
