@@ -84,16 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, StudyError) else 1
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # a full disk, a folder that went away
+        print(f"error: {error.strerror or error}: {error.filename or 'a file'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
-            "\nStopped. Finished notebooks and every reply received are kept: "
+            "Stopped. Finished notebooks and every reply received are kept: "
             "run the same command again to continue.",
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
