@@ -1,5 +1,6 @@
 """A reader's own corpus: a CSV of texts and labels in place of the generated ones."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -34,18 +35,26 @@ def own_texts(path: str | Path, *, text: str = "text", label: str = "emotion") -
     name = shown(file)
     try:
         # Texts stay as they are: "NA" or "null" is a text, not a missing value.
-        table = pd.read_csv(
-            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        ).fillna("")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with a field too many
+            table = pd.read_csv(
+                file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            ).fillna("")
     except OSError as error:
         raise KitError(f"{name}: cannot be read ({error.strerror or error}).") from None
     except UnicodeDecodeError:
         raise KitError(
             f"{name}: line {_bad_line(file)} is not UTF-8; save the file as UTF-8 CSV."
         ) from None
+    except pd.errors.ParserWarning:
+        raise KitError(
+            f"{name}: rows have more fields than the header; quote texts that hold commas."
+        ) from None
     except ValueError as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-        raise KitError(f"{name}: is not a readable CSV table ({reason}).") from None
+        raise KitError(
+            f"{name}: is not a readable CSV table ({reason}); quote texts that hold commas."
+        ) from None
     for parameter, column in (("text", text), ("label", label)):
         if column not in table:
             there = ", ".join(map(str, table.columns))
