@@ -55,7 +55,7 @@ def shares(people: pd.DataFrame, tables: Tables, attribute: str) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        item, target, realised, low, high (95 % Wilson interval), n; shares between 0 and 1.
+        Index: items; target, realised, low, high (95 % Wilson interval) in percent, n.
     """
     target = tables.margin(attribute) if attribute in PERSONA else tables.weights[attribute]
     counts = people[attribute].value_counts().reindex(target.index, fill_value=0)
@@ -63,13 +63,13 @@ def shares(people: pd.DataFrame, tables: Tables, attribute: str) -> pd.DataFrame
     bounds = [binomtest(int(k), n).proportion_ci(method="wilson") for k in counts]
     return pd.DataFrame(
         {
-            "item": target.index,
-            "target": target.to_numpy(),
-            "realised": counts.to_numpy() / n,
-            "low": [b.low for b in bounds],
-            "high": [b.high for b in bounds],
+            "target": 100 * target.to_numpy(),
+            "realised": 100 * counts.to_numpy() / n,
+            "low": [100 * b.low for b in bounds],
+            "high": [100 * b.high for b in bounds],
             "n": n,
-        }
+        },
+        index=pd.Index(target.index, name="item"),
     )
 
 
@@ -81,9 +81,11 @@ def share_results(
     Returns
     -------
     DataFrame
-        metric, attribute, item, value (realised), low, high, target, n.
+        metric, attribute, item, value (realised), low, high, target (percent), n.
     """
-    parts = [shares(people, tables, name).assign(attribute=name) for name in attributes]
+    parts = [
+        shares(people, tables, name).reset_index().assign(attribute=name) for name in attributes
+    ]
     rows = pd.concat(parts, ignore_index=True).rename(columns={"realised": "value"})
     return rows.assign(metric=what)[
         ["metric", "attribute", "item", "value", "low", "high", "target", "n"]
