@@ -144,9 +144,7 @@ def intervals_plot(
             ax.axvline(lines[metric], color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=0)
         for g, group in enumerate(groups):
             part = rows[(rows["metric"] == metric) & ((rows[hue] == group) if hue else True)]
-            for name, value, low, high in zip(
-                part[by], part["value"], part["low"], part["high"], strict=True
-            ):
+            for name, value, low, high in part[[by, "value", "low", "high"]].to_numpy():
                 y, colour = names.index(name) + _offset(g, slots), palette[group if hue else name]
                 ax.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="butt")
                 ax.plot(value, y, color=colour, **_POINT)
@@ -209,15 +207,7 @@ def confusion_heatmap(
     for (i, j), value in np.ndenumerate(values):
         colour = "white" if value > 0.6 * top else "black" if value >= 0.005 else "#A8A8A8"
         text = f"{value:.0f}" if counts else f"{value:.2f}".removeprefix("0") if value < 1 else "1"
-        ax.text(
-            j,
-            i,
-            text,
-            ha="center",
-            va="center",
-            color=colour,
-            fontsize=min(8, 20 * width / k / 1.6),
-        )
+        ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=letters)
     slant = {"rotation": 30, "ha": "right"} if k > 4 else {}
     ax.set_xticks(range(k), table.columns, **slant)
     ax.set_yticks(range(k), table.index)
