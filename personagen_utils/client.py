@@ -26,6 +26,7 @@ from personagen_utils.sending import MODES, Gate, GaveUp, Sender
 from personagen_utils.store import Answer, Store
 from personagen_utils.tracking import Tracker, record_failures
 
+OPENING = 3  # requests that may fail for good before a host that never answered is given up
 FLUSH_SECONDS = 0.1  # a killed process loses at most the replies of this long
 
 Check = Callable[[Request, str], str | None]
@@ -133,10 +134,10 @@ class Client:
         finally:
             if self.run_dir:
                 failed = [reply for reply in replies.values() if reply.match == "failed"]
-                record_failures(self.run_dir, asked.keys(), failed)
+                record_failures(self.run_dir, replies.keys(), failed)
         for reply in replies.values():
             self.usage.matches[reply.match] += 1
-            if reply.model:
+            if reply.model and reply.match != "failed":
                 self.usage.models[reply.model] += 1
         return [replace(replies[request.key], request=request) for request in requests]
 
@@ -234,6 +235,9 @@ class Client:
                     replies[key] = await self._ask_one(sender, request, first, matches[key], check)
                 except GaveUp as fault:
                     replies[key] = self._failed(request, str(fault), first + 1)
+                    failed = [reply for reply in replies.values() if reply.match == "failed"]
+                    if not gate.answered and len(failed) >= OPENING:
+                        raise Stop(f"The host has answered nothing so far: {fault}.") from fault
                     if self.on_error == "stop":
                         raise Stop(
                             f"A request failed for good: {fault}. Run again, or pass "
@@ -278,6 +282,8 @@ class Client:
             parsed, problem = parse(request.schema, answer.content)
         if not problem and check:
             problem = check(request, answer.content)
+        if problem and attempts > 1:
+            problem = f"{problem} (asked {attempts} times)"
         return Reply(
             request,
             content=answer.content if not problem else None,
@@ -286,7 +292,7 @@ class Client:
             backend=self.backend,
             model=answer.model,
             batch=answer.batch,
-            error=problem and f"{problem} (asked {attempts} times)"[:300],
+            error=problem and problem[:300],
             attempts=attempts,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,

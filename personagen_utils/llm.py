@@ -93,6 +93,8 @@ def open_client(
                 "backend 'openai' needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "
                 "host, or use backend 'recorded'."
             )
+        if not urlsplit(base_url).hostname or not base_url.startswith(("http://", "https://")):
+            raise KitError("OPENAI_BASE_URL must look like http://localhost:8000/v1.")
         origin = _origin(base_url)
         account: dict[str, Any] = {"api_key": key or "none", "base_url": base_url}
     else:

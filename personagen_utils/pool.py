@@ -1,7 +1,7 @@
 """How are thousands of requests kept under way without a flood?
 
-A fixed number of workers takes one job after the other. The first job runs alone until the host
-has answered once, so that a wrong key costs one request and not a thousand.
+A fixed number of workers takes one job after the other. Until the host has answered once there is
+only one, so that a wrong key costs one request and not a thousand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TypeVar
 from personagen_utils.errors import KitError
 
 Job = TypeVar("Job")
-OPENING = 3  # jobs that are tried one by one before a host that never answered is given up
 
 
 class Stop(KitError):
@@ -47,32 +46,28 @@ async def run_pool(
     stopping : asyncio.Event
         Set when the pool stops; may be set from outside.
     opened : callable
-        Tells whether the host has answered.
-
-    Raises
-    ------
-    Stop
-        When the host answered none of the first jobs and there are more.
+        Tells whether the host has answered; until then one job runs at a time.
     """
     waiting, faults = iter(jobs), []
 
-    async def worker(most: int | None) -> None:
+    async def worker(most: int | None = None) -> bool:
+        """Work through so many jobs; tell whether there was one."""
+        begun = False
         for job in islice(waiting, most):
+            begun = True
             if stopping.is_set():
-                return
+                break
             try:
                 await work(job)
             except Stopped:
-                return
+                break
             except Exception as fault:
                 faults.append(fault)
                 stopping.set()
+        return begun
 
-    for _ in range(OPENING):
-        if not opened() and not stopping.is_set():
-            await worker(1)
-    if not opened() and not stopping.is_set() and next(waiting, None) is not None:
-        raise Stop(f"The host answered none of the first {OPENING} requests.")
-    await asyncio.gather(*(worker(None) for _ in range(workers)))
+    while not opened() and not stopping.is_set() and await worker(1):
+        pass
+    await asyncio.gather(*(worker() for _ in range(workers)))
     if faults:
         raise faults[0]

@@ -168,7 +168,8 @@ class Sender:
                 fault, asked_pause = "no reply in time", None
             except openai.APIConnectionError as error:
                 cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
-                fault, asked_pause = f"connection failed ({cause})", None
+                fault = f"connection to {self.api.base_url.host} failed ({cause})"
+                asked_pause = None
             except ValueError as error:  # 200, but no chat completion inside
                 fault, asked_pause = f"unreadable reply ({type(error).__name__})", None
             if retries == RETRIES:

@@ -111,7 +111,7 @@ def record_failures(run_dir: Path, asked: Collection[str], failed: Iterable[Repl
     run_dir : Path
         The run folder.
     asked : collection of str
-        Keys of all requests that were asked now; what the file said of them is replaced.
+        Keys of all requests that now have a reply; what the file said of them is replaced.
     failed : iterable of Reply
         Those that ended without an answer.
     """

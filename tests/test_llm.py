@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import random
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -18,7 +20,8 @@ import openai
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from personagen_utils import pool, sending, tracking
+from personagen_utils import client as client_module
+from personagen_utils import sending, tracking
 from personagen_utils.errors import KitError
 from personagen_utils.llm import Client, Request, json_schema, open_client
 from personagen_utils.store import Store
@@ -352,9 +355,62 @@ def test_on_error_continue_lists_the_failed(live, tmp_path):
 
 def test_a_dead_host_is_given_up_even_with_on_error_continue(live):
     client, host = live(drop(httpx2.ConnectError), on_error="continue")
-    with pytest.raises(KitError, match="none of the first 3 requests"):
+    with pytest.raises(KitError, match=r"nothing so far: connection to host\.invalid failed"):
         ask(client, [text(i) for i in range(1000)])
-    assert len(host.bodies) == pool.OPENING * (1 + sending.RETRIES)
+    assert len(host.bodies) == client_module.OPENING * (1 + sending.RETRIES)
+
+
+def test_a_single_request_that_fails_for_good_may_go_on(live):
+    client, _ = live(drop(httpx2.ConnectError), on_error="continue")
+    (reply,) = ask(client, [text()])
+    assert (reply.match, reply.attempts) == ("failed", 1)
+
+
+TROUBLES = [
+    lambda: fault(429),
+    lambda: fault(429, headers={"retry-after": "0.01"}),
+    lambda: fault(500),
+    lambda: ok(""),
+    lambda: ok(None, refusal="No."),
+    lambda: ok(GOOD, finish_reason="length"),
+    lambda: ok(GOOD, finish_reason="content_filter"),
+    lambda: ok('{"label": "natural"}'),
+    lambda: (200, {"content-type": "application/json"}, b'{"choi'),
+    lambda: drop(httpx2.ReadTimeout)(None, None),
+    lambda: drop(httpx2.RemoteProtocolError)(None, None),
+]
+
+
+def test_chaos_ends_with_every_request_accepted_or_listed(live, tmp_path):
+    """Eleven troubles at five per cent each; more than half of all requests meet one."""
+    chance = random.Random(0)
+
+    def script(body, number):
+        draw = chance.random() / 0.05
+        return TROUBLES[int(draw)]() if draw < len(TROUBLES) else ok(GOOD)
+
+    client, host = live(script, on_error="continue", tries=4)
+    requests = [verdict(i) for i in range(2000)]
+    replies = ask(client, requests)
+    matches = Counter(reply.match for reply in replies)
+    assert matches.keys() <= {"live", "failed"}
+    assert matches["live"] > 1900
+    assert all(reply.parsed for reply in replies if reply.match == "live")
+    listed = (tmp_path / "run" / "failures.jsonl").read_text().splitlines()
+    failed = {reply.request.key for reply in replies if reply.match == "failed"}
+    assert {json.loads(line)["key"] for line in listed} == failed
+    assert len(listed) == len(failed) == matches["failed"]
+    usage = client.usage
+    assert usage.retries > 400
+    assert usage.sent == len(host.bodies)
+    given_up = sum("times in a row" in (reply.error or "") for reply in replies)
+    assert usage.sent == matches["live"] + usage.malformed + usage.retries + given_up
+    rows = sqlite3.connect(tmp_path / "store.sqlite").execute("SELECT COUNT(*) FROM responses")
+    assert rows.fetchone() == (matches["live"],)
+    # The failed alone are asked again, and in calmer weather they succeed.
+    client, host = live(lambda body, n: ok(GOOD), tries=4)
+    assert {reply.match for reply in ask(client, requests)} == {"live"}
+    assert len(host.bodies) == matches["failed"]
 
 
 def test_an_error_in_a_check_surfaces(live):
@@ -568,6 +624,10 @@ def test_options_are_checked(tmp_path, monkeypatch):
     ]:
         with pytest.raises(KitError, match=reason):
             open_client(**options, **store)
+    for address in ("localhost:8000/v1", "http://", "ftp://host/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        with pytest.raises(KitError, match="OPENAI_BASE_URL must look like"):
+            open_client(backend="openai", **store)
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(KitError, match="needs a key"):
