@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from personagen_utils.errors import KitError
+from personagen_utils.store import Answer
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class Request:
             form = {"name": self.schema.__name__, "schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         return body
+
+
+Check = Callable[[Request, str], str | None]  # what is wrong with this content, or None
 
 
 @dataclass
@@ -158,3 +162,53 @@ def parse(model: type[BaseModel], content: str) -> tuple[BaseModel | None, str |
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         return None, f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def read_reply(
+    request: Request,
+    answer: Answer,
+    check: Check | None = None,
+    *,
+    match: str,
+    backend: str,
+    attempts: int = 1,
+) -> Reply:
+    """Make a reply of what came back to `request`.
+
+    Parameters
+    ----------
+    request : Request
+    answer : Answer
+    check : callable, optional
+        Given the request and the content, says what is wrong with it, or None.
+    match, backend : str
+        What the reply counts as when it keeps the form.
+    attempts : int
+        How often the request was asked.
+
+    Returns
+    -------
+    Reply
+        With match "failed" and the reason in `error` when the answer breaks the form.
+    """
+    problem, parsed = answer.problem(max_tokens=request.max_tokens), None
+    if not problem and request.schema:
+        parsed, problem = parse(request.schema, answer.content)
+    if not problem and check:
+        problem = check(request, answer.content)
+    if problem and attempts > 1:
+        problem = f"{problem} (asked {attempts} times)"
+    return Reply(
+        request,
+        content=answer.content if not problem else None,
+        parsed=parsed if not problem else None,
+        match="failed" if problem else match,
+        backend=backend,
+        model=answer.model,
+        batch=answer.batch,
+        error=problem and problem[:300],
+        attempts=attempts,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        finish_reason=answer.finish_reason,
+    )

@@ -16,20 +16,18 @@ from typing import Any
 import openai
 import pandas as pd
 
-from personagen_utils.chat import Reply, Request, again, parse
+from personagen_utils.chat import Check, Reply, Request, again, read_reply
 from personagen_utils.costs import Usage, estimate_table, require_prices
 from personagen_utils.errors import KitError
 from personagen_utils.nearest import Assignment
-from personagen_utils.pool import Stop, run_pool
+from personagen_utils.pool import Gate, Stop, run_pool
 from personagen_utils.replay import Recordings
-from personagen_utils.sending import MODES, Gate, GaveUp, Sender
-from personagen_utils.store import Answer, Store
+from personagen_utils.sending import MODES, GaveUp, Sender
+from personagen_utils.store import Store
 from personagen_utils.tracking import Tracker, record_failures
 
 OPENING = 3  # requests that may fail for good before a host that never answered is given up
 FLUSH_SECONDS = 0.1  # a killed process loses at most the replies of this long
-
-Check = Callable[[Request, str], str | None]
 
 
 class Client:
@@ -189,7 +187,14 @@ class Client:
             }
             for origin in origins:
                 for key, answer in self.store.get_many(origin, tried).items():
-                    reply = self._reply(tried[key], answer, match, attempt + 1, check)
+                    reply = read_reply(
+                        tried[key],
+                        answer,
+                        check,
+                        match=match,
+                        backend=self.backend,
+                        attempts=attempt + 1,
+                    )
                     if reply.match != "failed":
                         replies.setdefault(tried[key].key, reply)
                     tried.pop(key)
@@ -201,7 +206,7 @@ class Client:
         """Answer a request that is not to be sent: from the recordings, or not at all."""
         recorded = self.recordings.get(request.key) if self.backend == "export" else None
         if recorded:
-            return self._reply(request, recorded.answer, "exact", 1, check)
+            return read_reply(request, recorded.answer, check, match="exact", backend=self.backend)
         if self.backend == "export":
             self.outbox[request.key] = request
         return Reply(request, backend=self.backend)
@@ -265,39 +270,15 @@ class Client:
         for attempt in range(first, self.tries):
             asked = again(request, attempt)
             answer = await sender.send(asked)
-            reply = self._reply(request, answer, match, attempt + 1, check)
+            reply = read_reply(
+                request, answer, check, match=match, backend=self.backend, attempts=attempt + 1
+            )
             if reply.match != "failed":
                 if match != "nearest":
                     self.store.put(self.origin, asked, answer)
                 return reply
             self.usage.malformed += 1
         return reply
-
-    def _reply(
-        self, request: Request, answer: Answer, match: str, attempts: int, check: Check | None
-    ) -> Reply:
-        """Make a reply of an answer; its match is "failed" when the answer breaks the form."""
-        problem, parsed = answer.problem(max_tokens=request.max_tokens), None
-        if not problem and request.schema:
-            parsed, problem = parse(request.schema, answer.content)
-        if not problem and check:
-            problem = check(request, answer.content)
-        if problem and attempts > 1:
-            problem = f"{problem} (asked {attempts} times)"
-        return Reply(
-            request,
-            content=answer.content if not problem else None,
-            parsed=parsed if not problem else None,
-            match="failed" if problem else match,
-            backend=self.backend,
-            model=answer.model,
-            batch=answer.batch,
-            error=problem and problem[:300],
-            attempts=attempts,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            finish_reason=answer.finish_reason,
-        )
 
     def _failed(self, request: Request, reason: str, attempts: int) -> Reply:
         return Reply(request, match="failed", backend=self.backend, error=reason, attempts=attempts)

@@ -24,6 +24,7 @@ from personagen_utils import client as client_module
 from personagen_utils import sending, tracking
 from personagen_utils.errors import KitError
 from personagen_utils.llm import Client, Request, json_schema, open_client
+from personagen_utils.pool import Gate
 from personagen_utils.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -433,7 +434,7 @@ def test_one_request_goes_first_and_then_no_more_than_the_limit(live):
 
 
 def test_concurrency_falls_on_429_once_a_round_trip_and_rises_again():
-    gate = sending.Gate(64)
+    gate = Gate(64)
     start = time.monotonic()
     for _ in range(10):  # ten replies to requests that were sent together
         gate.throttled(start)
