@@ -32,6 +32,12 @@ RECORDED = (
 )
 """What must be said wherever recorded replies are used."""
 
+_ASKED = {
+    "Texts": "expression",
+    "Verdicts, stage 1": "verdicts_base_persona",
+    "Verdicts, stage 2": "verdicts_background",
+    "Verdicts, stage 3": "verdicts_scene",
+}
 _FIRST = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
 _NUMBER = re.compile(r"(?:[-+−]?[\d.,]+%?|NaN|nan|None|–|—|)(?:\s*[\[(±].*)?")
 _DROPPED = re.compile(r"exercises?\b|imports?\b|set-?up\b", re.IGNORECASE)
@@ -108,11 +114,12 @@ def facts(manifest: dict[str, Any]) -> dict[str, str]:
         "Temperature": summary.parameter(manifest, "TEMPERATURE"),
     }
     found = {name: str(value) for name, value in asked.items() if value is not None}
-    for name, stage in {"Texts": "expression", "Verdicts": "verdicts_base_persona"}.items():
+    for name, stage in _ASKED.items():
         if phrase := summary.origin(manifest, stage):
             found[name] = phrase
     usage = manifest["usage"]
-    if tokens := [f"{v:,} {k.replace('_', ' ')}" for k, v in usage.items() if "tokens" in k]:
+    tokens = [f"{v:,} {k.replace('_', ' ')}" for k, v in usage.items() if "tokens" in k and v]
+    if tokens:
         found["Tokens"] = ", ".join(tokens)
     if (cost := usage.get("cost_usd")) is not None:
         found["Cost"] = f"${cost:.2f}"
@@ -129,26 +136,32 @@ def render(nb: nbformat.NotebookNode, chapters: set[str]) -> tuple[str, str]:
     chapters : set of str
         Names of the notebooks on the page, for the links between them.
     """
-    parts, dropped_at = [], 0
+    parts = []
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            if heading := re.match(r"(#+)\s+(.*)", cell.source):
-                level = len(heading[1])
-                if dropped_at and level <= dropped_at:
-                    dropped_at = 0
-                if not dropped_at and _DROPPED.match(heading[2].strip("*_ ")):
-                    dropped_at = level
-            if not dropped_at:
-                parts.append(_markdown(cell.source, cell.get("attachments")))
-        elif cell.cell_type == "code" and not dropped_at:
+            parts.append(_markdown(cell.source, cell.get("attachments")))
+        elif cell.cell_type == "code":
             parts += [_output(output) for output in cell.outputs]
     soup = BeautifulSoup("\n".join(parts), "html.parser")
     title = soup.find("h1")
     name = title.get_text().strip() if title else ""
     if title:
         title.decompose()
+    _drop_sections(soup)
     _tidy(soup, chapters)
     return name, str(soup)
+
+
+def _drop_sections(soup: BeautifulSoup) -> None:
+    """Take out the sections that are for the reader of the notebook, such as its exercises."""
+    dropped_at = 0
+    for tag in list(soup.children):
+        if isinstance(tag, Tag) and re.fullmatch("h[1-6]", tag.name):
+            level = int(tag.name[1])
+            if not dropped_at or level <= dropped_at:
+                dropped_at = level if _DROPPED.match(tag.get_text()) else 0
+        if dropped_at:
+            tag.extract()
 
 
 def _markdown(source: str, attachments: Any = None) -> str:

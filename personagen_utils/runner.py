@@ -81,7 +81,7 @@ def run_study(
     chosen = choose(found, only)
     asked = load_study(study, found, overrides=overrides, out=out, chosen=chosen)
     run = open_run(asked.parameters["RUN_DIR"])
-    command = reproduce(study, only=only, overrides=overrides, out=out)
+    command = reproduce(study, overrides=overrides, out=out)
     run.note(study={"name": asked.name, "file": asked.file, "command": command})
     surroundings = _surroundings()
     with Progress(run.folder, len(chosen), stream or sys.stdout) as progress:
@@ -96,10 +96,8 @@ def run_study(
     return report.write_report(run, [nb.name for nb in found])
 
 
-def reproduce(
-    study: str, *, only: Sequence[str] = (), overrides: Sequence[str] = (), out: str | None = None
-) -> str:
-    """Return the command line that repeats a run.
+def reproduce(study: str, *, overrides: Sequence[str] = (), out: str | None = None) -> str:
+    """Return the command line that repeats a study.
 
     Examples
     --------
@@ -107,7 +105,6 @@ def reproduce(
     'python -m personagen_utils run --study demo -p SEED=1'
     """
     parts = ["python -m personagen_utils run --study", study]
-    parts += ["--only", *only] if only else []
     for override in overrides:
         parts += ["-p", override if re.fullmatch(r"[\w=./:+-]+", override) else f"'{override}'"]
     parts += ["--out", out] if out else []
