@@ -1,9 +1,9 @@
 """Does a classifier trained on generated texts understand people's texts? RQ3, Table VII.
 
 Every classifier is trained on one set and tested on gold; its predictions are kept row by row,
-so that all scores, intervals and comparisons come from one table of predictions. Beside
-LightGBM, the paper's classifier, stand a logistic regression on the same embeddings and two
-baselines that cost nothing: the nearest emotion word, and some fifty template phrases.
+so that all scores, intervals and comparisons (`downstream_tables`) come from one table. Beside
+LightGBM, the paper's classifier, stand a logistic regression on the same embeddings and the two
+`free_baselines`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,63 +17,12 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from personagen_utils.embedding import embed
 from personagen_utils.errors import KitError
-from personagen_utils.intervals import holm
+from personagen_utils.free_baselines import nearest_word, template_phrases
 from personagen_utils.memo import cached
-from personagen_utils.scores import paired_difference, score_rows
 from personagen_utils.similarity import row_order
 from personagen_utils.similarity_table import Vectors
 
 MODELS = ("lightgbm", "logistic")
-KEYS = ["method", "model", "train_n", "test"]
-WORDS = {  # three words per emotion for the template phrases
-    "joy": ("happy", "joyful", "delighted"),
-    "anger": ("angry", "furious", "mad"),
-    "sadness": ("sad", "miserable", "heartbroken"),
-    "love": ("loving", "affectionate", "full of love"),
-    "surprise": ("surprised", "amazed", "shocked"),
-    "fear": ("afraid", "scared", "terrified"),
-    "pleasure": ("pleased", "content", "satisfied"),
-    "neutral": ("neutral", "indifferent", "nothing special"),
-}
-TEMPLATES = ("i feel {}", "i am so {} right now", "that makes me {}")
-
-
-# --- the free baselines ----------------------------------------------------------------------
-
-
-def template_phrases(labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return nine phrases per emotion ("i feel angry") and their labels: 54 for six emotions.
-
-    Raises
-    ------
-    KitError
-        For an emotion that has no words here.
-    """
-    strange = [label for label in labels if label not in WORDS]
-    if strange:
-        raise KitError(f"No template words for the emotion {strange[0]!r}: add them to WORDS.")
-    pairs = [(t.format(w), label) for label in labels for w in WORDS[label] for t in TEMPLATES]
-    return [text for text, _ in pairs], [label for _, label in pairs]
-
-
-def nearest_word(X: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Label each vector with the emotion whose bare name lies nearest: no training at all.
-
-    Parameters
-    ----------
-    X : ndarray, shape (n, 384)
-        Unit vectors of the packaged model.
-    labels : sequence of str
-
-    Returns
-    -------
-    ndarray of str, shape (n,)
-    """
-    words = embed(list(labels))
-    return np.asarray(labels)[(X @ words.T).argmax(axis=1)]
-
-
-# --- training and testing --------------------------------------------------------------------
 
 
 def classify(train: Vectors, X: np.ndarray, *, model: str = "lightgbm") -> np.ndarray:
@@ -278,100 +227,3 @@ def learning_curve(
                     _frame(name, model, len(part.X), "evaluation", draw, gold, rows, guess)
                 )
     return pd.concat(frames, ignore_index=True)
-
-
-# --- scores ----------------------------------------------------------------------------------
-
-
-def score_table(predictions: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Return accuracy, precision, recall and F1 with bootstrap intervals over test texts.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        From `predict_gold`, `learning_curve` or fine-tuning.
-    draws, seed : int
-        Bootstrap samples and their seed. A text that several splits test is drawn once for all.
-
-    Returns
-    -------
-    DataFrame
-        Tidy rows of `scores.score_rows` (emotion "total" is the macro mean, n counts distinct
-        test texts, sd_splits is the spread over splits) with ``model, train_n, test``.
-    """
-    labels = sorted(predictions["truth"].unique())
-    rows = []
-    for key, part in predictions.groupby(KEYS, sort=False):
-        part = part.sort_values(["split", "row"], ignore_index=True)
-        found = score_rows(part, labels=labels, method=key[0], draws=draws, seed=seed)
-        rows += [row | dict(zip(KEYS, key, strict=True)) for row in found]
-    return pd.DataFrame(rows)
-
-
-def compare_methods(
-    predictions: pd.DataFrame,
-    *,
-    method: str = "PersonaGen",
-    against: Sequence[str] = ("AttrPrompt", "PriorWork"),
-    model: str = "lightgbm",
-    test: str = "evaluation",
-    draws: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Test the primary comparisons: one method against each baseline in accuracy.
-
-    Both are trained on all their texts and tested on the same gold texts; differences are
-    paired, and the p values carry Holm's correction for their number. Everything else in the
-    tables is descriptive.
-
-    Returns
-    -------
-    DataFrame
-        Tidy rows with ``metric`` "accuracy difference", ``method`` "A - B", value, low, high, n,
-        model, test, p and p_holm.
-
-    Raises
-    ------
-    KitError
-        When a method has no such predictions.
-    """
-    chosen = predictions[(predictions["model"] == model) & (predictions["test"] == test)]
-    labels = sorted(predictions["truth"].unique())
-
-    def of(name: str) -> pd.DataFrame:
-        part = chosen[chosen["method"] == name]
-        if part.empty:
-            raise KitError(f"No predictions of {name} with {model} on {test}: nothing to compare.")
-        return part[part["train_n"] == part["train_n"].max()]
-
-    rows = []
-    for other in against:
-        found = paired_difference(of(method), of(other), labels=labels, draws=draws, seed=seed)
-        rows.append(
-            {
-                "metric": "accuracy difference",
-                "method": f"{method} - {other}",
-                "emotion": "total",
-                **{k: found[k] for k in ("value", "low", "high", "n")},
-                "model": model,
-                "test": test,
-                "p": found["p"],
-            }
-        )
-    return pd.DataFrame(rows).assign(p_holm=holm([row["p"] for row in rows]))
-
-
-def confusion(
-    predictions: pd.DataFrame, method: str, *, model: str = "lightgbm", test: str = "70/30"
-) -> pd.DataFrame:
-    """Return the confusion of one method: true emotions as rows, shares of the predicted ones.
-
-    All splits are counted together; each row sums to 1.
-    """
-    part = predictions.query("method == @method and model == @model and test == @test")
-    if part.empty:
-        raise KitError(f"No predictions of {method} with {model} on {test}: no confusion to show.")
-    part = part[part["train_n"] == part["train_n"].max()]
-    labels = sorted(part["truth"].unique())
-    table = pd.crosstab(part["truth"], part["predicted"], normalize="index")
-    return table.reindex(index=labels, columns=labels, fill_value=0.0)

@@ -101,7 +101,7 @@ def fine_tuned_predictions(
     progress: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
-    """Fine-tune on each method and predict each test corpus, as rows for `score_table`.
+    """Fine-tune on each method and predict each test corpus, as rows for `downstream_tables`.
 
     Parameters
     ----------

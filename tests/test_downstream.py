@@ -8,21 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from personagen_utils import downstream
+from personagen_utils import downstream, free_baselines
 from personagen_utils.downstream import (
     classify,
-    compare_methods,
-    confusion,
     gold_splits,
     learning_curve,
-    nearest_word,
     predict_gold,
-    score_table,
-    template_phrases,
 )
+from personagen_utils.downstream_tables import compare_methods, confusion, score_table
 from personagen_utils.embedding import embed
 from personagen_utils.errors import KitError
 from personagen_utils.finetune import fine_tune, fine_tuned_predictions
+from personagen_utils.free_baselines import nearest_word, template_phrases
 from personagen_utils.gold import gold_texts, gold_vectors, pool_rows
 from personagen_utils.gold_corpus import read_gold
 from personagen_utils.paths import ROOT
@@ -46,7 +43,8 @@ def development():
 def small(monkeypatch):
     """Return two labels in five dimensions; words are embedded at random."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(downstream, "embed", lambda texts: rng.normal(size=(len(texts), 5)))
+    for module in (downstream, free_baselines):
+        monkeypatch.setattr(module, "embed", lambda texts: rng.normal(size=(len(texts), 5)))
 
     def make(n, seed, gap=1.0):
         rng = np.random.default_rng(seed)
@@ -67,12 +65,11 @@ def test_templates_are_some_fifty_phrases():
     assert len(set(texts)) == 54
     assert "i feel angry" in texts
     assert pd.Series(labels).value_counts().eq(9).all()
-    with pytest.raises(KitError, match="'bliss'"):
-        template_phrases(["joy", "bliss"])
+    assert template_phrases(["bliss"])[0][0] == "i feel bliss"
 
 
 def test_nearest_word_needs_no_training(monkeypatch):
-    monkeypatch.setattr(downstream, "embed", partial(embed, cache=None))
+    monkeypatch.setattr(free_baselines, "embed", partial(embed, cache=None))
     X = embed(["I am so angry with you!", "Oh, what a lovely joy!"], cache=None)
     assert nearest_word(X, SIX).tolist() == ["anger", "joy"]
 
