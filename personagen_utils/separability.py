@@ -212,7 +212,7 @@ def _labels(labels: Sequence[str] | np.ndarray, n: int) -> np.ndarray:
     if len(y) != n:
         raise KitError(f"Separability: {n} vectors came with {len(y)} labels.")
     if len(set(y)) < 2:
-        raise KitError(f"Separability needs two emotions or more; all texts are {y[0]!r}.")
+        raise KitError(f"Separability needs two emotions or more; all texts are {str(y[0])!r}.")
     return y
 
 

@@ -1,4 +1,4 @@
-"""Intervals: hand-computed cases, reference implementations, and coverage where the truth is known."""
+"""Intervals: hand-computed cases, references, and coverage where the truth is known."""
 
 import numpy as np
 import pandas as pd
