@@ -21,6 +21,12 @@ from personagen_utils.errors import KitError
 from personagen_utils.llm import Client, Request
 
 CRITERIA = ("emotion_match", "grammaticality", "lexical_diversity", "structure_logic")
+TITLES = {  # as the paper writes them
+    "emotion_match": "Emotion Match",
+    "grammaticality": "Grammaticality",
+    "lexical_diversity": "Lexical Diversity",
+    "structure_logic": "Structure & Logic",
+}
 CONTROLS = ("wrong_label", "broken_grammar", "shuffled_words")
 
 Score = Literal[1, 2, 3, 4, 5]  # an enum in the schema: hosts differ over minimum and maximum
