@@ -15,6 +15,14 @@ from typing import Any
 
 import pandas as pd
 
+from personagen_utils.baselines import (
+    SNS_POSTING,
+    TWEETS,
+    attrprompt_requests,
+    elicit_attributes,
+    plain_requests,
+    write_priorwork,
+)
 from personagen_utils.expression import expression_requests, texts_frame
 from personagen_utils.human_likeness import judge_requests, planted_controls
 from personagen_utils.llm import Client, Request, open_client
@@ -23,7 +31,7 @@ from personagen_utils.planted import judge_planted, plant_contradictions
 from personagen_utils.recordings import export_requests, import_replies
 from personagen_utils.scenario import compile_rules
 from personagen_utils.study import find_notebooks
-from personagen_utils.tables import load_tables
+from personagen_utils.tables import Tables, load_tables
 from personagen_utils.verdicts import STAGES, Accepted, Judge, accept, accept_scenes
 
 
@@ -71,7 +79,27 @@ async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd
     texts = texts_frame(await client.ask(requests))
     if len(texts):
         await client.ask(_judge_requests(texts, p))
+    await _collect_tweets(p, client, tables, judge, people)
     return {"people": scenes.people, "texts": texts}
+
+
+async def _collect_tweets(
+    p: Mapping[str, Any], client: Client, tables: Tables, judge: Judge, people: pd.DataFrame
+) -> None:
+    """Take the tweets of all methods (notebook 08) as far as the known replies allow."""
+    n, emotions, seed = p["N_TWEETS"], p["TWEET_EMOTIONS"], p["SEED"]
+    how = {"language": p["LANGUAGE"], "model": p["MODEL"], "temperature": p["TEMPERATURE"]}
+    rules = compile_rules(tables, SNS_POSTING)
+    scenes = await accept_scenes(tables, n, seed=seed, judge=judge, rules=rules, start=people)
+    await client.ask(
+        expression_requests(tables, scenes.people, emotions, method=TWEETS, **how)
+        + plain_requests(n, emotions, **how)
+    )
+    attributes = await elicit_attributes(client, model=p["MODEL"])
+    if attributes is not None:
+        await client.ask(attrprompt_requests(attributes, n, emotions, seed=seed, **how))
+    threshold = p["THRESHOLD"]
+    await write_priorwork(client, tables, n, emotions, threshold=threshold, seed=seed, **how)
 
 
 def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
