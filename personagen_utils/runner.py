@@ -104,6 +104,7 @@ def reproduce(study: str, *, overrides: Sequence[str] = (), out: str | None = No
     >>> reproduce("demo", overrides=["SEED=1"])
     'python -m personagen_utils run --study demo -p SEED=1'
     """
+    study, out = (manifest.portable(shown(p)) if p and os.sep in p else p for p in (study, out))
     parts = ["python -m personagen_utils run --study", study]
     for override in overrides:
         parts += ["-p", override if re.fullmatch(r"[\w=./:+-]+", override) else f"'{override}'"]

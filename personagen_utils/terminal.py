@@ -53,12 +53,12 @@ class Progress:
         with self._lock:
             self._where = f"[{index:>{len(str(self.total))}}/{self.total}] {name}"
             self._cell, self._running, self._said = "", True, time.monotonic()
-            if not self.live:
-                self._line(self._where)
 
     def cell(self, index: int, total: int, heading: str) -> None:
         """Begin a code cell, the `index`-th of `total`, under a heading."""
         with self._lock:
+            if not self.live and not self._cell:
+                self._line(self._where)
             self._cell = f"cell {index} of {total}" + (f", {heading}" if heading else "")
             self._since = time.time()
         self._show()

@@ -55,7 +55,7 @@ def test_runs_in_order_skips_what_is_unchanged_and_repeats_what_is_not(
     assert "01_base_persona  unchanged" in changed
     assert "02_count  done" in changed
     assert go(overrides=["UNIT=x"], force=True).count("done in") == 2
-    assert go(overrides=["UNIT=x"], only=["02"]).count("\n") == 2
+    assert go(overrides=["UNIT=x"], only=["02"]) == "[1/1] 02_count  unchanged, kept\n"
 
     (tmp_path / "run/base_persona.parquet").unlink()  # then its notebook has to run again
     again = go(overrides=["UNIT=x"])
@@ -166,12 +166,13 @@ def test_values_are_typed_by_yaml_and_texts_stay_texts(chain, study):
     assert loaded == {"RUN_DIR": "data/runs/small", **expected}
 
 
-def test_no_secret_in_what_a_run_writes(go, write_notebook, monkeypatch, tmp_path):
+def test_no_secret_and_no_machine_path_is_written(go, write_notebook, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     write_notebook("03_leak", 'RUN_DIR = ""  # run', "import os\ndict(os.environ)")
     go()
     for path in (tmp_path / "run").rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+    assert str(tmp_path) not in (tmp_path / "run/manifest.json").read_text()
 
 
 def test_interrupted_run_says_that_work_is_kept(chain, study, write_notebook, tmp_path):
