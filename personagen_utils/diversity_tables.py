@@ -26,7 +26,7 @@ def diversity_table(
     vectors: np.ndarray,
     *,
     groups: int = GROUPS,
-    clusterings: int = 20,
+    clusterings: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return Table IV and what stands beside it, each value with n and interval.
@@ -50,7 +50,7 @@ def diversity_table(
         Tidy rows. Per emotion: MCD, CE, "CE, Gaussian null", Vendi score, distinct-2,
         near-duplicates. Over all: CD and "CD, cosine" (emotion and group are None). `interval`
         says what low and high mean: "jackknife" (95 %, other persona-scenes) or, for CE,
-        "clusterings" (the middle 95 % of KMeans seeds on the same texts: its noise is larger than
+        "clusterings" (2.5 and 97.5 % quantile over KMeans seeds on the same texts: its noise is larger than
         what texts contribute, so a jackknife of it would measure KMeans).
 
     Raises

