@@ -50,8 +50,8 @@ def diversity_table(
         Tidy rows. Per emotion: MCD, CE, "CE, Gaussian null", Vendi score, distinct-2,
         near-duplicates. Over all: CD and "CD, cosine" (emotion and group are None). `interval`
         says what low and high mean: "jackknife" (95 %, other persona-scenes) or, for CE,
-        "clusterings" (2.5 and 97.5 % quantile over KMeans seeds on the same texts: its noise is larger than
-        what texts contribute, so a jackknife of it would measure KMeans).
+        "clusterings" (2.5 and 97.5 % quantile over KMeans seeds on the same texts: how far the
+        value is a matter of the seed, not how it would move with other texts).
 
     Raises
     ------
