@@ -78,8 +78,10 @@ def neighbour_groups(
     product over few dimensions rules out nearly all pairs before their cosine is computed.
     """
     u = checked(vectors, least=2, what="near-duplicates").astype(np.float32)
-    axes = np.linalg.eigh((u.T @ u).astype(float))[1][:, -_PROJECTED:].astype(np.float32)
-    p = u @ axes
+    p = u
+    if len(u) > _BLOCK:  # below that, finding the axes would take longer than it saves
+        axes = np.linalg.eigh((u.T @ u).astype(float))[1][:, -_PROJECTED:].astype(np.float32)
+        p = u @ axes
     half, one = -(p * p).sum(axis=1, keepdims=True) / 2, np.ones((len(p), 1), np.float32)
     left, right = np.hstack([p, half, one]), np.hstack([p, one, half]).T.copy()
     found = np.zeros((len(u), int(group.max()) + 1), dtype=bool)
