@@ -135,7 +135,7 @@ def predict_gold(
         for test, cut in cuts.items():
             for split, (rows, _) in enumerate(cut):
                 part = Vectors(gold.X[rows], np.asarray(gold.labels)[rows])
-                jobs.append(("gold", model, test, split, part))
+                jobs.append(("Gold", model, test, split, part))
         for name, vectors in trained.items():
             jobs.append((name, model, "evaluation", 0, vectors))
             if vectors.smallest() > matched:
@@ -150,7 +150,7 @@ def predict_gold(
 
     frames = []
     for name, model, test, split, n, guess in done:
-        if name == "gold":
+        if name == "Gold":
             tests = [(test, split, cuts[test][split][1])]
         else:
             tests = [("evaluation", 0, np.arange(len(gold.X)))]

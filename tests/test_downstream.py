@@ -90,15 +90,15 @@ def test_predictions_of_every_kind_of_test(small):
     gold, made, other = small(100, 1), small(90, 2), small(30, 3, gap=0.5)
     table = predict_gold({"made": made}, gold, elsewhere=other, models=["logistic"], splits=2)
     sizes = table.groupby(["method", "train_n", "test", "split"]).size().to_dict()
-    assert sizes[("gold", 140, "70/30", 1)] == 60
-    assert sizes[("gold", 160, "80/20", 0)] == 40
-    assert sizes[("gold", 140, "elsewhere", 0)] == 60
+    assert sizes[("Gold", 140, "70/30", 1)] == 60
+    assert sizes[("Gold", 160, "80/20", 0)] == 40
+    assert sizes[("Gold", 140, "elsewhere", 0)] == 60
     assert sizes[("made", 180, "evaluation", 0)] == 200
     assert sizes[("made", 140, "evaluation", 0)] == 200  # as many as gold trains on
     assert sizes[("made", 180, "70/30", 0)] == 60
     assert sizes[("phrases", 18, "evaluation", 0)] == 200
     assert sizes[("nearest word", 0, "elsewhere", 0)] == 60
-    assert ("gold", 140, "evaluation", 0) not in sizes
+    assert ("Gold", 140, "evaluation", 0) not in sizes
     tested = table.query("method in ['gold', 'made'] and test == '70/30' and split == 0")
     rows = tested.groupby(["method", "train_n"])["row"].agg(set)
     assert all(r == rows.iloc[0] for r in rows)
