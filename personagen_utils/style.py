@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 
 from personagen_utils.errors import KitError
@@ -66,8 +67,9 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set the kit's style for own figures: 6 x 3.2 inches, 110 dpi, 8-9 pt, open axes."""
+    """Set the kit's style for own figures and tables: 6 x 3.2 inches, 110 dpi, texts in full."""
     mpl.rcParams.update(STYLE)
+    pd.set_option("display.max_colwidth", None)
 
 
 class Picture(Figure):

@@ -619,7 +619,7 @@ def test_options_are_checked(tmp_path, monkeypatch):
     store = {"store": tmp_path / "s.sqlite"}
     for options, reason in [
         ({"backend": "opnai"}, "choose one of recorded, openai"),
-        ({"backend": "openai-batch"}, "export the requests"),
+        ({"backend": "openai-batch"}, "pass run_dir"),
         ({"on_error": "ignore"}, "'stop' or 'continue'"),
         ({"concurrency": 0}, "at least 1"),
     ]:
