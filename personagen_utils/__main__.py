@@ -56,6 +56,15 @@ example:
   python -m personagen_utils prompts --study demo -n 2
 """
 
+DATASET = """\
+Write the texts of a run as a dataset: Parquet, CSV and JSONL with a dataset card, in a folder that
+datasets.load_dataset reads. Nothing is uploaded unless --push names where.
+
+examples:
+  python -m personagen_utils dataset                            the demo, in data/runs/demo/dataset
+  python -m personagen_utils dataset --run data/runs/paper --test 0.2 --out corpus
+  python -m personagen_utils dataset --push my-group/my-corpus  also upload (after `hf auth login`)
+"""
 
 PUBLISH = """\
 For those who work on the kit: copy the outputs of a run's executed notebooks into the notebooks
@@ -130,6 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     _study_options(prompts)
     prompts.add_argument("-n", type=int, default=1, help="how many of each kind (default: 1)")
 
+    dataset = add("dataset", _dataset, "write a run's texts as a dataset with its card", DATASET)
+    dataset.add_argument("--run", default="data/runs/demo", metavar="DIR", help="the run folder")
+    dataset.add_argument("--out", metavar="DIR", help="the folder (default: dataset in the run's)")
+    dataset.add_argument(
+        "--test", type=float, default=0.0, metavar="SHARE", help="persona-scenes to hold out"
+    )
+    dataset.add_argument("--license", metavar="ID", help="of the texts, as the hub abbreviates it")
+    dataset.add_argument("--push", metavar="ORG/NAME", help="also upload to the Hugging Face hub")
+
     publish = add("publish", _publish, "put a run's outputs into the notebooks", PUBLISH)
     publish.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     publish.add_argument("--only", nargs="+", default=[], metavar="NN", help="only these notebooks")
@@ -191,6 +209,12 @@ def _prompts(study: str, overrides: Sequence[str], n: int) -> None:
     from personagen_utils import pipeline
 
     _tell(pipeline.prompts(parameters, n))
+
+
+def _dataset(run: str, license: str | None, **options: Any) -> None:
+    from personagen_utils.dataset import export_dataset
+
+    print(export_dataset(run, licence=license, **options))
 
 
 def _publish(run_dir: str, only: Sequence[str]) -> None:

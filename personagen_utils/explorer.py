@@ -128,7 +128,7 @@ class Desk:
         self.tables, self.client, self.emotions = tables, client, emotions
         self.rules = compile_rules(tables)
         self.recordings = client.recordings or load_recordings()
-        self.live = client.backend.startswith("openai")
+        self.live = client.backend == "openai"
         self.model = model
         self._how = {"language": language, "model": model, "temperature": temperature}
 
