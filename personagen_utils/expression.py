@@ -65,9 +65,9 @@ def split_sentences(text: str) -> list[str]:
             sentences[-1] += " " + sentence
         start = match.end()
     tail = hidden[start:].strip()
-    if re.search(r"\w", tail):
-        sentences.append(tail)
-    elif tail and sentences:  # an emoji or a kaomoji after the last sentence belongs to it
+    # An emoji, a kaomoji or hashtags after the last sentence belong to it.
+    belongs = not re.search(r"\w", re.sub(r"[#@]\w+", "", tail))
+    if tail and belongs and sentences:
         sentences[-1] += " " + tail
     elif tail:
         sentences.append(tail)

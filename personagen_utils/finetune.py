@@ -4,7 +4,10 @@ The packaged all-MiniLM-L6-v2 weights get a linear head and are trained as a who
 per 700 texts on two cores. It reads texts, not vectors: testing on gold needs the gold texts.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,11 @@ import pandas as pd
 
 from personagen_utils.embedding import packaged_folder
 from personagen_utils.errors import KitError
+from personagen_utils.files import write_atomic
+from personagen_utils.paths import DATA
 
 MAX_TOKENS = 64
+MEASURED = DATA / "gold" / "fine_tuned.json"
 
 
 def fine_tune(
@@ -147,6 +153,43 @@ def fine_tuned_predictions(
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def texts_key(train: pd.DataFrame) -> str:
+    """Return a name for a set of training texts: a hash over texts and labels, in any order."""
+    lines = sorted(f"{label}\t{text}" for text, label in train[["text", "label"]].to_numpy())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def measured_scores(methods: dict[str, pd.DataFrame], file: Path = MEASURED) -> pd.DataFrame:
+    """Return what fine-tuning gave on these very training texts, measured where gold texts were.
+
+    Parameters
+    ----------
+    methods : dict of str to DataFrame
+        Training texts: columns text and label.
+    file : Path
+        Where `keep_scores` put them.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `downstream_tables.score_table`; empty when nobody measured these texts.
+    """
+    known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    rows = [row for train in methods.values() for row in known.get(texts_key(train), [])]
+    return pd.DataFrame(rows)
+
+
+def keep_scores(
+    methods: dict[str, pd.DataFrame], scores: pd.DataFrame, file: Path = MEASURED
+) -> None:
+    """Keep fine-tuned scores (numbers only) for readers without the gold texts."""
+    known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for name, train in methods.items():
+        part = scores[scores["method"] == name].astype(object)
+        known[texts_key(train)] = part.where(part.notna(), None).to_dict("records")
+    write_atomic(file, (json.dumps(known, indent=0, sort_keys=True) + "\n").encode())
 
 
 def _network(classes: int) -> tuple[Any, Any]:

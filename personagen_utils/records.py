@@ -30,8 +30,9 @@ WRITTEN_BY = {
     "verdicts_scene": "03_scenario_and_style",
     "expression": "04_emotion_expression",
     "judge_scores": "07_rq2_human_likeness",
+    "tweet_scene": "08_rq3_corpora",
+    "verdicts_tweet_scene": "08_rq3_corpora",
     "tweets": "08_rq3_corpora",
-    "corpora": "08_rq3_corpora",
 }
 """Which notebook writes a stage; any other name is looked for among the notebooks' own names."""
 

@@ -40,6 +40,9 @@ SPLITS = {
     "A. B. C.": 3,
     "(╯°□°)╯ unbelievable!!!": 1,
     "3.5 million yen?! No.": 2,
+    "It broke. I cried. #monday #tired 😭": 2,
+    "#monday": 1,
+    "Thank you @mika": 1,
 }
 
 

@@ -2,11 +2,14 @@
 
 import ast
 import copy
+import http.server
 import io
 import json
 import re
 import subprocess
 import sys
+import threading
+from typing import ClassVar
 
 import nbformat
 import papermill
@@ -18,7 +21,7 @@ from personagen_utils.paths import ROOT
 from personagen_utils.study import find_notebooks, load_study
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-SMALL = {"N_PERSONAS": 12}
+SMALL = {"N_PERSONAS": 12, "N_TWEETS": 12, "SPLITS": 2, "GOLD_SPLITS": 1, "CURVE_DRAWS": 1}
 """Parameters that make the chain of all notebooks small; only those declared are given."""
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -138,11 +141,36 @@ def test_contract_catches(change, tmp_path):
     assert problems(path)
 
 
+CANARY = "sk-canary-5e1f0b7c9a2d4836"
+
+
+class _Listener(http.server.BaseHTTPRequestHandler):
+    """Stands where a live host would: whatever arrives here should not have been sent."""
+
+    heard: ClassVar[list] = []
+
+    def do_POST(self):
+        self.heard.append(self.path)
+        self.send_error(500)
+
+    do_GET = do_CONNECT = do_POST
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """Return a function that executes the notebooks up to one; those before it run only once."""
+    """Return a function that executes the notebooks up to one; those before it run only once.
+
+    A key and a host are in the environment, and every proxy leads to a listener: the recorded
+    backend must use none of them.
+    """
     folder = tmp_path_factory.mktemp("runs") / "small"
     surroundings = runner._surroundings()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"http://127.0.0.1:{server.server_port}"
+    environment = {"OPENAI_API_KEY": CANARY, "OPENAI_BASE_URL": f"{host}/v1"}
+    environment |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), host)
+    environment |= {"no_proxy": "", "NO_PROXY": ""}
 
     def execute(path):
         declared = {name for nb in find_notebooks() for name in nb.defaults}
@@ -152,10 +180,13 @@ def small_run(tmp_path_factory):
         options = {"only": chosen, "overrides": overrides, "out": str(folder)}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(runner, "_surroundings", lambda: surroundings)
+            for name, value in environment.items():
+                patch.setenv(name, value)
             report = runner.run_study("demo", **options, stream=io.StringIO())
         return folder, report
 
-    return execute
+    yield execute
+    server.shutdown()
 
 
 @pytest.mark.notebook
@@ -172,6 +203,16 @@ def test_executes_at_a_small_size_and_writes_what_its_title_says(path, small_run
         rows = json.loads(written.read_text("utf-8"))["rows"]
         assert rows
         assert {"metric", "method", "emotion", "value", "low", "high", "n"} <= set(rows[0])
+
+
+@pytest.mark.notebook
+def test_a_run_on_recordings_sends_nothing_and_keeps_no_key(small_run):
+    folder, _ = small_run(NOTEBOOKS[-1])
+    assert _Listener.heard == []
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 40
+    secret = CANARY.encode()
+    assert [path.name for path in files if secret in path.read_bytes()] == []
 
 
 @pytest.mark.notebook
