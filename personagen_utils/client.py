@@ -7,6 +7,9 @@ checked as it arrives, asked again when it breaks the form, and stored within a 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,18 +19,32 @@ from typing import Any
 import openai
 import pandas as pd
 
+from personagen_utils.batches import Batches, Refused, Waiting
 from personagen_utils.chat import Check, Reply, Request, again, read_reply
-from personagen_utils.costs import Usage, estimate_table, require_prices
+from personagen_utils.costs import (
+    Spending,
+    Usage,
+    estimate_table,
+    most_usd,
+    price_of,
+    require_prices,
+)
 from personagen_utils.errors import KitError
 from personagen_utils.nearest import Assignment
-from personagen_utils.pool import Gate, Stop, run_pool
+from personagen_utils.pool import Gate, Stop, over_budget, run_pool
 from personagen_utils.replay import Recordings
 from personagen_utils.sending import MODES, GaveUp, Sender
 from personagen_utils.store import Store
 from personagen_utils.tracking import Tracker, record_failures
 
+LIVE = ("openai", "openai-batch")  # backends that spend money
 OPENING = 3  # requests that may fail for good before a host that never answered is given up
+GO_ON = "Run again, or pass on_error='continue' to go on without such requests."
 FLUSH_SECONDS = 0.1  # a killed process loses at most the replies of this long
+BOOK_SECONDS = 0.5  # between two writings of spending.json
+
+
+_NUMBER = itertools.count(1)
 
 
 class Client:
@@ -60,11 +77,15 @@ class Client:
         self.backend, self.origin, self.store, self.recordings = backend, origin, store, recordings
         self.run_dir, self.concurrency, self.progress = run_dir, concurrency, progress
         self.tries = 1 if backend == "recorded" else tries  # a recording says the same each time
-        self.on_error, self.max_usd = on_error, max_usd
+        self.on_error, self.max_usd = on_error, max_usd if backend in LIVE else None
         self.outbox: dict[str, Request] = {}
         self.usage = Usage()
         self._api, self._secret, self._mode = api, secret, MODES[0]
         self._gate: Gate | None = None
+        self.spending = Spending(run_dir if backend in LIVE else None)
+        self._earlier = 0.0  # dollars spent by others in this run folder
+        self._name = f"{time.strftime('%Y-%m-%d %H:%M:%S')}, client {os.getpid()}.{next(_NUMBER)}"
+        self._batches: Batches | None = None
         self._assignment = Assignment(recordings) if recordings else None
 
     async def ask(
@@ -91,14 +112,18 @@ class Client:
         KitError
             When no further request can succeed, or the budget is spent, or (with
             ``on_error="stop"``) one request failed for good. Replies received before are stored.
+        Waiting
+            A KitError of the backend "openai-batch": the requests are under way, run again to
+            collect the replies.
         """
         asked: dict[str, Request] = {}
         for request in requests:
             asked.setdefault(request.key, request)
-        if self.max_usd is not None and self.backend == "openai":
+        if self.max_usd is not None:
             require_prices(list(asked.values()))
         matches = self._matches(asked)
         replies, first_try = self._stored(asked, check)
+        self.usage.earlier_usd += sum(map(_paid, replies.values()))
         open_ = []
         for key, request in asked.items():
             if key in replies:
@@ -116,7 +141,11 @@ class Client:
             show=self.progress,
         )
         try:
-            if open_:
+            if open_ and self.backend == "openai-batch":
+                await self._send_batches(
+                    open_, first_try=first_try, check=check, replies=replies, total=len(asked)
+                )
+            elif open_:
                 with tracker:
                     await self._send(
                         open_,
@@ -146,7 +175,10 @@ class Client:
         if self.recordings:
             answered |= asked.keys() & self.recordings.index.keys()
         return estimate_table(
-            requests, answered=answered, mean_completion=self.store.mean_completion()
+            requests,
+            answered=answered,
+            mean_completion=self.store.mean_completion(),
+            batch=self.backend == "openai-batch",
         )
 
     def summary(self) -> dict[str, Any]:
@@ -159,12 +191,14 @@ class Client:
             **vars(usage),
             "matches": dict(usage.matches),
             "models": dict(usage.models),
-            "usd_per_accepted": usage.cost_usd / accepted if accepted else None,
+            "usd_per_accepted": (
+                (usage.cost_usd + usage.earlier_usd) / accepted if accepted else None
+            ),
         }
 
     def _matches(self, asked: Mapping[str, Request]) -> dict[str, str]:
         """Say which requests can be sent, and what a reply to each will count as."""
-        if self.backend == "openai":
+        if self.backend in LIVE:
             return dict.fromkeys(asked, "live")
         if self.backend == "recorded":
             served = self._assignment.assign(list(asked.values()))
@@ -222,7 +256,11 @@ class Client:
         tracker: Tracker,
     ) -> None:
         """Send `requests` and put what becomes of each into `replies`."""
-        self._gate = gate = Gate(self.concurrency, max_usd=self.max_usd, before=self._gate)
+        if self._gate is None:
+            self._earlier = self.spending.total()
+        self._gate = gate = Gate(
+            self.concurrency, max_usd=self.max_usd, spent=self._earlier, before=self._gate
+        )
         async with self._api(self._bodies(requests)) as api:
             sender = Sender(
                 api,
@@ -244,10 +282,7 @@ class Client:
                     if not gate.answered and len(failed) >= OPENING:
                         raise Stop(f"The host has answered nothing so far: {fault}.") from fault
                     if self.on_error == "stop":
-                        raise Stop(
-                            f"A request failed for good: {fault}. Run again, or pass "
-                            "on_error='continue' to go on without such requests."
-                        ) from fault
+                        raise Stop(f"A request failed for good: {fault}. {GO_ON}") from fault
                 tracker.step()
 
             try:
@@ -280,8 +315,99 @@ class Client:
             self.usage.malformed += 1
         return reply
 
+    async def _send_batches(
+        self,
+        requests: list[Request],
+        *,
+        first_try: Mapping[str, int],
+        check: Check | None,
+        replies: dict[str, Reply],
+        total: int,
+    ) -> None:
+        """Put what finished batches hold into `replies`, submit the rest, and wait by stopping."""
+        self._batches = batches = self._batches or Batches(
+            self.run_dir / "batches",
+            origin=self.origin,
+            usage=self.usage,
+            spending=self.spending,
+            secret=self._secret,
+        )
+        with batches.alone():
+            async with self._api({}) as api:
+                await batches.collect(api)
+                under_way, waiting, to_ask = batches.open_keys(), 0, []
+                for request in requests:
+                    first = first_try.get(request.key, self.tries)
+                    reply, asked = self._collected(batches, request, first, check)
+                    if asked and asked.key in under_way:
+                        waiting += 1
+                        continue
+                    replies[request.key] = reply
+                    if asked:
+                        to_ask.append(asked)
+                self.store.flush()
+                if to_ask:
+                    to_ask = self._affordable(to_ask, waiting)
+                    ids = await batches.submit(api, to_ask)
+        if not to_ask and not waiting:
+            return
+        parts = []
+        if to_ask:
+            kind = "batch" if len(ids) == 1 else "batches"
+            parts.append(f"{_requests(len(to_ask))} submitted as {kind} {', '.join(ids)}")
+        if waiting:
+            parts.append(f"{_requests(waiting)} under way as {batches.under_way()}")
+        good = sum(reply.match == "live" for reply in replies.values())
+        raise Waiting(
+            f"{'; '.join(parts)}: run this cell or command again to collect "
+            f"({good} of {total} replies are here and stored)."
+        )
+
+    def _collected(
+        self, batches: Batches, request: Request, first: int, check: Check | None
+    ) -> tuple[Reply, Request | None]:
+        """Return the reply that batches gave to a request, and what is still to be asked of it."""
+        reply = self._failed(request, "not asked yet", first)
+        for attempt in range(first, self.tries):
+            asked = again(request, attempt)
+            said = batches.found(asked.key)
+            if said is None:
+                return reply, asked
+            if isinstance(said, Refused):
+                reply = self._failed(request, said.reason, attempt + 1)
+                if not said.final:
+                    return reply, asked
+                if self.on_error == "stop":
+                    raise Stop(f"A request failed for good: {said.reason}. {GO_ON}")
+                return reply, None
+            reply = read_reply(
+                request, said, check, match="live", backend=self.backend, attempts=attempt + 1
+            )
+            if reply.match != "failed":
+                self.store.put(self.origin, asked, said)
+                return reply, None
+            self.usage.malformed += 1
+        return reply, None
+
+    def _affordable(self, requests: list[Request], waiting: int) -> list[Request]:
+        """Return as many of `requests` as the budget allows; none only while others are open."""
+        spent, number = self.spending.total(), 0
+        for request in requests:
+            spent += most_usd(request, batch=True)
+            if self.max_usd is not None and spent > self.max_usd:
+                break
+            number += 1
+        if not number and not waiting:
+            raise Stop(over_budget(self.max_usd, self.spending.total()))
+        return requests[:number]
+
     def _failed(self, request: Request, reason: str, attempts: int) -> Reply:
         return Reply(request, match="failed", backend=self.backend, error=reason, attempts=attempts)
+
+    def _book(self) -> None:
+        """Write down what this client has spent and may still spend on what is under way."""
+        if self.backend in LIVE:
+            self.spending.book(self._name, self._gate.spent + self._gate.reserved - self._earlier)
 
     def _bodies(self, requests: Sequence[Request]) -> dict[str, dict[str, Any]]:
         """Return what the recordings say to each request (nothing for a live host)."""
@@ -297,12 +423,17 @@ class Client:
         done = asyncio.Event()
 
         async def keep() -> None:
+            booked, last = 0.0, False
             try:
-                while not done.is_set():
+                while not last:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(done.wait(), FLUSH_SECONDS)
+                    last = done.is_set()  # asked before writing: nothing arrives after it is set
                     await asyncio.to_thread(self.store.flush)
                     await asyncio.to_thread(tracker.write)
+                    if time.monotonic() - booked > BOOK_SECONDS or last:
+                        booked = time.monotonic()
+                        await asyncio.to_thread(self._book)
             except KitError:
                 stopping.set()
                 raise
@@ -314,3 +445,16 @@ class Client:
             done.set()
             await asyncio.wait([keeper])
             keeper.result()
+
+
+def _requests(n: int) -> str:
+    return f"{n} request{'s' if n != 1 else ''}"
+
+
+def _paid(reply: Reply) -> float:
+    """Return what a reply did cost, by the tokens that the host counted."""
+    price = price_of(reply.request.model) if reply.match == "live" else None
+    if price is None:
+        return 0.0
+    batch = reply.batch is not None
+    return price.usd(reply.prompt_tokens or 0, reply.completion_tokens or 0, batch=batch)

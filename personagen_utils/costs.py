@@ -7,6 +7,7 @@ the estimates. Prices come from ``data/prices.csv``, a dated table to be edited 
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from personagen_utils.errors import KitError
+from personagen_utils.files import lock, write_atomic
 from personagen_utils.paths import DATA, shown
 
 if TYPE_CHECKING:
@@ -55,8 +57,43 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0  # by the host's counts; 0 for models without a price
+    earlier_usd: float = 0.0  # what replies did cost that were in the store already
     matches: Counter[str] = field(default_factory=Counter)  # replies by how they were found
     models: Counter[str] = field(default_factory=Counter)  # replies by the model they report
+
+
+class Spending:
+    """What a run folder has cost so far, in ``spending.json``: the budget holds over restarts.
+
+    Parameters
+    ----------
+    run_dir : Path, optional
+        Without one only this client's own spending counts.
+    """
+
+    def __init__(self, run_dir: Path | None = None) -> None:
+        self._file = run_dir / "spending.json" if run_dir else None
+        self._booked: dict[str, float] = {}  # what this client wrote
+
+    def total(self) -> float:
+        """Return the dollars spent, and at most still to be spent by what is under way."""
+        return sum(self._read().values())
+
+    def book(self, name: str, usd: float) -> None:
+        """Set what `name` (a client or a batch) has cost in all."""
+        if usd == self._booked.get(name, 0.0):
+            return
+        self._booked[name] = usd
+        if self._file:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with lock(self._file.parent):
+                booked = self._read() | {name: round(usd, 9)}
+                write_atomic(self._file, json.dumps(booked, indent=1).encode())
+
+    def _read(self) -> dict[str, float]:
+        if self._file is None or not self._file.exists():
+            return dict(self._booked)
+        return json.loads(self._file.read_text("utf-8"))
 
 
 @cache
@@ -118,7 +155,7 @@ def estimate_prompt(request: Request) -> int:
     return said + estimate_tokens(extra)
 
 
-def most_usd(request: Request) -> float:
+def most_usd(request: Request, *, batch: bool = False) -> float:
     """Return what `request` can cost at most, in dollars; 0 when its model has no price.
 
     No tokenizer makes more tokens than there are bytes, so bytes bound the input; the output is
@@ -130,7 +167,8 @@ def most_usd(request: Request) -> float:
     # Twice the schema: it is also written into the prompt when a reply has to be asked again.
     schema = 2 * len(str(request.body().get("response_format", "")).encode()) + 200
     said = sum(len(message["content"].encode()) + PER_MESSAGE for message in request.messages)
-    return price.usd(said + (schema if request.schema else 0), request.max_tokens)
+    sent = said + (schema if request.schema else 0)
+    return price.usd(sent, request.max_tokens, batch=batch)
 
 
 def require_prices(requests: Sequence[Request]) -> None:
@@ -148,6 +186,7 @@ def estimate_table(
     *,
     answered: Collection[str] = (),
     mean_completion: Mapping[str, float] | None = None,
+    batch: bool = False,
 ) -> pd.DataFrame:
     """Estimate tokens and dollars of requests without sending any.
 
@@ -158,6 +197,8 @@ def estimate_table(
         Keys of those that need not be asked.
     mean_completion : mapping of str to float, optional
         Tokens of a reply seen so far, by kind; without it every reply counts ``max_tokens``.
+    batch : bool
+        The requests will go out by the Batch API: usd_estimate and usd_at_most at its price.
 
     Returns
     -------
@@ -183,9 +224,9 @@ def estimate_table(
                 "to_ask": len(open_),
                 "prompt_tokens_estimate": prompt,
                 "completion_tokens_estimate": round(completion),
-                "usd_estimate": price and price.usd(prompt, completion),
+                "usd_estimate": price and price.usd(prompt, completion, batch=batch),
                 "usd_estimate_batch": price and price.usd(prompt, completion, batch=True),
-                "usd_at_most": price and sum(map(most_usd, open_)),
+                "usd_at_most": price and sum(most_usd(one, batch=batch) for one in open_),
             }
         )
     return pd.DataFrame(rows)

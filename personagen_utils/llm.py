@@ -2,8 +2,9 @@
 
 The one door to language models. A backend is chosen by name, never guessed from the environment:
 ``recorded`` (default) answers from ``data/recordings`` through the same SDK code as a live host,
-``openai`` asks the host in OPENAI_BASE_URL, ``export`` sends nothing and collects the requests
-that nobody has answered yet.
+``openai`` asks the host in OPENAI_BASE_URL, ``openai-batch`` submits to the same host at half the
+price and collects when it is run again, ``export`` sends nothing and collects the requests that
+nobody has answered yet.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import httpx2
 import openai
 
 from personagen_utils.chat import Reply, Request, json_schema
-from personagen_utils.client import Client
+from personagen_utils.client import LIVE, Client
 from personagen_utils.errors import KitError
 from personagen_utils.paths import DATA, resolve
 from personagen_utils.replay import RECORDINGS, RecordedTransport, load_recordings
@@ -51,10 +52,11 @@ def open_client(
     ----------
     backend : str
         "recorded": answer from recordings, send nothing. "openai": ask the host named by the
-        environment variables OPENAI_BASE_URL and OPENAI_API_KEY. "export": collect the requests
-        nobody has answered in ``client.outbox``.
+        environment variables OPENAI_BASE_URL and OPENAI_API_KEY. "openai-batch": submit to that
+        host's Batch API and stop; run again to collect. "export": collect the requests nobody
+        has answered in ``client.outbox``.
     run_dir : str or Path, optional
-        Where progress.json and failures.jsonl go.
+        Where progress.json, failures.jsonl, spending.json and the ids of batches go.
     store : str or Path, optional
         The reply store; by default the one of the checkout, ``data/runs/responses.sqlite``.
     recordings : str or Path, optional
@@ -66,7 +68,8 @@ def open_client(
     on_error : str
         "stop" at the first request that fails for good, or "continue" without it.
     max_usd : float, optional
-        Dollars that may be spent through this client.
+        Dollars that may be spent for this run folder in all, restarts included; without a
+        `run_dir`, through this client.
     progress : bool
         Draw a progress bar.
     timeout : float
@@ -83,15 +86,17 @@ def open_client(
     KitError
         For an unknown or unavailable backend, a missing key, or an unwritable store.
     """
-    _check_options(backend, concurrency=concurrency, tries=tries, on_error=on_error)
+    _check_options(
+        backend, run_dir=run_dir, concurrency=concurrency, tries=tries, on_error=on_error
+    )
     recorded, key = None, ""
-    if backend == "openai":
+    if backend in LIVE:
         base_url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         key = os.environ.get("OPENAI_API_KEY", "")
         if not key and base_url.rstrip("/") == OPENAI_URL:
             raise KitError(
-                "backend 'openai' needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a local "
-                "host, or use backend 'recorded'."
+                f"backend {backend!r} needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a "
+                "local host, or use backend 'recorded'."
             )
         if not urlsplit(base_url).hostname or not base_url.startswith(("http://", "https://")):
             raise KitError("OPENAI_BASE_URL must look like http://localhost:8000/v1.")
@@ -127,14 +132,13 @@ def open_client(
     )
 
 
-def _check_options(backend: str, *, concurrency: int, tries: int, on_error: str) -> None:
+def _check_options(
+    backend: str, *, run_dir: str | Path | None, concurrency: int, tries: int, on_error: str
+) -> None:
     if backend not in BACKENDS:
         raise KitError(f"backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}.")
-    if backend == "openai-batch":
-        raise KitError(
-            "backend 'openai-batch' is not available: use 'openai', or export the requests, have "
-            "them answered as a batch and import the replies."
-        )
+    if backend == "openai-batch" and run_dir is None:
+        raise KitError("backend 'openai-batch' keeps its jobs in the run folder: pass run_dir.")
     if on_error not in ("stop", "continue"):
         raise KitError(f"on_error {on_error!r} is unknown: choose 'stop' or 'continue'.")
     if concurrency < 1 or tries < 1:

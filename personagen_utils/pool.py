@@ -39,16 +39,23 @@ class Gate:
     max_usd : float, optional
         Dollars that may be spent. A request passes only when what was spent, what the requests
         under way can cost at most and what it can cost itself stay within.
+    spent : float
+        Dollars spent before.
     before : Gate, optional
         An earlier gate, whose limit and spending go on.
     """
 
     def __init__(
-        self, ceiling: int, *, max_usd: float | None = None, before: Gate | None = None
+        self,
+        ceiling: int,
+        *,
+        max_usd: float | None = None,
+        spent: float = 0.0,
+        before: Gate | None = None,
     ) -> None:
         self.ceiling, self.max_usd = ceiling, max_usd
         self.limit = before.limit if before else float(ceiling)
-        self.spent = before.spent if before else 0.0
+        self.spent = before.spent if before else spent
         self.answered = before.answered if before else False
         self.under_way, self.reserved = 0, 0.0
         self._successes, self._lowered = 0, 0.0
@@ -61,10 +68,7 @@ class Gate:
                 lambda: self.under_way < int(self.limit) and (self._fits(usd) or not self.under_way)
             )
             if not self._fits(usd):
-                raise Stop(
-                    f"The budget max_usd={self.max_usd:g} is reached ({self.spent:.4f} dollars "
-                    "spent): raise max_usd and run again, nothing is asked twice."
-                )
+                raise Stop(over_budget(self.max_usd, self.spent))
             self.under_way += 1
             self.reserved += usd
 
@@ -90,6 +94,14 @@ class Gate:
 
     def _fits(self, usd: float) -> bool:
         return self.max_usd is None or self.spent + self.reserved + usd <= self.max_usd
+
+
+def over_budget(max_usd: float, spent: float) -> str:
+    """Say that the budget is reached."""
+    return (
+        f"The budget max_usd={max_usd:g} is reached ({spent:.4f} dollars spent): raise max_usd and "
+        "run again, nothing is asked twice."
+    )
 
 
 async def run_pool(

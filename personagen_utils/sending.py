@@ -91,7 +91,7 @@ class Sender:
                     if self.mode == mode:  # the first to notice steps down for everybody
                         self.mode = MODES[MODES.index(mode) + 1]
                     continue
-                self._stop_if_final(error)
+                stop_if_final(error, self.secret)
                 fault, asked_pause = f"HTTP {error.status_code}", retry_after(error.response)
                 if asked_pause is not None and asked_pause > LONGEST_WAIT:
                     raise Stop(
@@ -156,27 +156,6 @@ class Sender:
         self.usage.cost_usd += cost
         return cost
 
-    def _stop_if_final(self, error: openai.APIStatusError) -> None:
-        """Raise Stop or GaveUp for a status that no repetition would change."""
-        status, said = error.status_code, scrub(_message(error), self.secret)
-        if {error.code, error.type} & NO_MONEY or status == 402:
-            raise Stop(
-                f"The account has no money left (HTTP {status}, insufficient quota): top it up and "
-                "run again, nothing is asked twice."
-            ) from None
-        if status in (401, 403):
-            raise Stop(
-                f"The host refused the key in OPENAI_API_KEY (HTTP {status}): set a valid key, "
-                "restart and run again."
-            ) from None
-        if status == 404:
-            raise Stop(
-                f"The host knows no such model or address (HTTP 404: {said}): check the model name "
-                "and OPENAI_BASE_URL."
-            ) from None
-        if status < 500 and status not in (408, 409, 429):
-            raise GaveUp(f"the host rejected the request (HTTP {status}: {said})") from None
-
     async def _pause(self, seconds: float) -> None:
         """Sleep, unless the run is being stopped."""
         try:
@@ -184,6 +163,28 @@ class Sender:
         except TimeoutError:
             return
         raise Stopped
+
+
+def stop_if_final(error: openai.APIStatusError, secret: str = "") -> None:
+    """Raise Stop or GaveUp for a status that no repetition would change."""
+    status, said = error.status_code, scrub(_message(error), secret)
+    if {error.code, error.type} & NO_MONEY or status == 402:
+        raise Stop(
+            f"The account has no money left (HTTP {status}, insufficient quota): top it up and "
+            "run again, nothing is asked twice."
+        ) from None
+    if status in (401, 403):
+        raise Stop(
+            f"The host refused the key in OPENAI_API_KEY (HTTP {status}): set a valid key, "
+            "restart and run again."
+        ) from None
+    if status == 404:
+        raise Stop(
+            f"The host knows no such model or address (HTTP 404: {said}): check the model name "
+            "and OPENAI_BASE_URL."
+        ) from None
+    if status < 500 and status not in (408, 409, 429):
+        raise GaveUp(f"the host rejected the request (HTTP {status}: {said})") from None
 
 
 def body_in_mode(request: Request, mode: str) -> dict[str, Any]:
