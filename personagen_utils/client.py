@@ -84,6 +84,7 @@ class Client:
         self._gate: Gate | None = None
         self.spending = Spending(run_dir if backend in LIVE else None)
         self._earlier = 0.0  # dollars spent by others in this run folder
+        self._claimed = 0.0  # dollars that this client has written down ahead of spending them
         self._name = f"{time.strftime('%Y-%m-%d %H:%M:%S')}, client {os.getpid()}.{next(_NUMBER)}"
         self._batches: Batches | None = None
         self._assignment = Assignment(recordings) if recordings else None
@@ -196,6 +197,21 @@ class Client:
             ),
         }
 
+    def cost_rows(self) -> list[dict[str, Any]]:
+        """Return what this client's replies have cost as tidy result rows; none if nothing.
+
+        "usd per accepted reply" counts what was paid for the accepted ones, now or in an earlier
+        run, and for replies that broke the form or got lost.
+        """
+        usage, summary = self.usage, self.summary()
+        if not usage.cost_usd + usage.earlier_usd:
+            return []
+        n = usage.matches["live"]
+        return [
+            {"metric": "usd per accepted reply", "value": summary["usd_per_accepted"], "n": n},
+            {"metric": "usd, whole run folder", "value": self.spending.total(), "n": None},
+        ]
+
     def _matches(self, asked: Mapping[str, Request]) -> dict[str, str]:
         """Say which requests can be sent, and what a reply to each will count as."""
         if self.backend in LIVE:
@@ -259,7 +275,11 @@ class Client:
         if self._gate is None:
             self._earlier = self.spending.total()
         self._gate = gate = Gate(
-            self.concurrency, max_usd=self.max_usd, spent=self._earlier, before=self._gate
+            self.concurrency,
+            max_usd=self.max_usd,
+            spent=self._earlier,
+            claim=self._claim if self.max_usd is not None else None,
+            before=self._gate,
         )
         async with self._api(self._bodies(requests)) as api:
             sender = Sender(
@@ -407,7 +427,14 @@ class Client:
     def _book(self) -> None:
         """Write down what this client has spent and may still spend on what is under way."""
         if self.backend in LIVE:
-            self.spending.book(self._name, self._gate.spent + self._gate.reserved - self._earlier)
+            self._claimed = self._gate.spent + self._gate.reserved - self._earlier
+            self.spending.book(self._name, self._claimed)
+
+    def _claim(self, usd: float) -> None:
+        """Write a hundredth of the budget down before it is spent, so that no kill can hide it."""
+        if usd - self._earlier > self._claimed:
+            self._claimed = min(usd + self.max_usd / 100, self.max_usd) - self._earlier
+            self.spending.book(self._name, self._claimed)
 
     def _bodies(self, requests: Sequence[Request]) -> dict[str, dict[str, Any]]:
         """Return what the recordings say to each request (nothing for a live host)."""
@@ -431,7 +458,8 @@ class Client:
                     last = done.is_set()  # asked before writing: nothing arrives after it is set
                     await asyncio.to_thread(self.store.flush)
                     await asyncio.to_thread(tracker.write)
-                    if time.monotonic() - booked > BOOK_SECONDS or last:
+                    due = self.max_usd is None and time.monotonic() - booked > BOOK_SECONDS
+                    if due or last:
                         booked = time.monotonic()
                         await asyncio.to_thread(self._book)
             except KitError:

@@ -9,6 +9,7 @@ nobody has answered yet.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from personagen_utils.store import Store
 __all__ = ["BACKENDS", "Client", "Reply", "Request", "json_schema", "open_client"]
 
 BACKENDS = ("recorded", "openai", "openai-batch", "export")
+OPTIONS = ("max_usd", "concurrency", "on_error", "tries", "timeout")
 STORE = DATA / "runs" / "responses.sqlite"
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -45,6 +47,7 @@ def open_client(
     progress: bool = True,
     timeout: float = 120.0,
     transport: httpx2.AsyncBaseTransport | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Client:
     """Open a client.
 
@@ -76,6 +79,9 @@ def open_client(
         Seconds to wait for one reply.
     transport : httpx2.AsyncBaseTransport, optional
         Takes the place of the network, for tests.
+    options : mapping, optional
+        Any of concurrency, tries, on_error, max_usd and timeout, in place of the arguments of
+        that name: what a study file says under CLIENT. A name that is none of these is refused.
 
     Returns
     -------
@@ -86,9 +92,15 @@ def open_client(
     KitError
         For an unknown or unavailable backend, a missing key, or an unwritable store.
     """
-    _check_options(
-        backend, run_dir=run_dir, concurrency=concurrency, tries=tries, on_error=on_error
-    )
+    chosen = {
+        "concurrency": concurrency,
+        "tries": tries,
+        "on_error": on_error,
+        "max_usd": max_usd,
+        "timeout": timeout,
+    } | _named(options or {})
+    _check_options(backend, run_dir, chosen)
+    timeout = chosen.pop("timeout")
     recorded, key = None, ""
     if backend in LIVE:
         base_url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
@@ -111,7 +123,8 @@ def open_client(
 
     def api(bodies: Mapping[str, dict[str, Any]]) -> openai.AsyncOpenAI:
         network = transport if recorded is None else RecordedTransport(bodies)
-        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        most = chosen["concurrency"]
+        limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most)
         patience = httpx2.Timeout(timeout, connect=min(10.0, timeout))
         http = openai.DefaultAsyncHttpxClient(transport=network, limits=limits, timeout=patience)
         return openai.AsyncOpenAI(http_client=http, max_retries=0, timeout=patience, **account)
@@ -124,25 +137,39 @@ def open_client(
         api=api,
         secret=key,
         run_dir=resolve(run_dir) if run_dir else None,
-        concurrency=concurrency,
-        tries=tries,
-        on_error=on_error,
-        max_usd=max_usd,
         progress=progress,
+        **chosen,
     )
 
 
-def _check_options(
-    backend: str, *, run_dir: str | Path | None, concurrency: int, tries: int, on_error: str
-) -> None:
+def _named(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options under their own names, in lower case; refuse strangers."""
+    named = {str(name).lower(): value for name, value in options.items()}
+    for name in named:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise KitError(
+                f"CLIENT has no option {name!r}{meant}: choose from {', '.join(OPTIONS)}."
+            )
+    return named
+
+
+def _check_options(backend: str, run_dir: str | Path | None, chosen: Mapping[str, Any]) -> None:
     if backend not in BACKENDS:
         raise KitError(f"backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}.")
     if backend == "openai-batch" and run_dir is None:
         raise KitError("backend 'openai-batch' keeps its jobs in the run folder: pass run_dir.")
-    if on_error not in ("stop", "continue"):
-        raise KitError(f"on_error {on_error!r} is unknown: choose 'stop' or 'continue'.")
-    if concurrency < 1 or tries < 1:
-        raise KitError(f"concurrency ({concurrency}) and tries ({tries}) must be at least 1.")
+    if chosen["on_error"] not in ("stop", "continue"):
+        raise KitError(f"on_error {chosen['on_error']!r} is unknown: choose 'stop' or 'continue'.")
+    for name in ("concurrency", "tries"):
+        if type(chosen[name]) is not int or chosen[name] < 1:
+            raise KitError(f"{name} ({chosen[name]!r}) must be a whole number, at least 1.")
+    for name in ("max_usd", "timeout"):
+        value = chosen[name]
+        number = type(value) in (int, float) and value > 0
+        if not number and (name == "timeout" or value is not None):
+            raise KitError(f"{name} ({value!r}) must be a number above 0.")
 
 
 def _origin(base_url: str) -> str:

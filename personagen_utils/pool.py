@@ -41,6 +41,8 @@ class Gate:
         under way can cost at most and what it can cost itself stay within.
     spent : float
         Dollars spent before.
+    claim : callable, optional
+        Told, before a request passes, the dollars that will have been spent at most.
     before : Gate, optional
         An earlier gate, whose limit and spending go on.
     """
@@ -51,9 +53,10 @@ class Gate:
         *,
         max_usd: float | None = None,
         spent: float = 0.0,
+        claim: Callable[[float], None] | None = None,
         before: Gate | None = None,
     ) -> None:
-        self.ceiling, self.max_usd = ceiling, max_usd
+        self.ceiling, self.max_usd, self._claim = ceiling, max_usd, claim
         self.limit = before.limit if before else float(ceiling)
         self.spent = before.spent if before else spent
         self.answered = before.answered if before else False
@@ -69,6 +72,8 @@ class Gate:
             )
             if not self._fits(usd):
                 raise Stop(over_budget(self.max_usd, self.spent))
+            if self._claim:
+                self._claim(self.spent + self.reserved + usd)
             self.under_way += 1
             self.reserved += usd
 

@@ -115,7 +115,8 @@ def texts(path: Path, since: float) -> list[str]:
     if seen.get("eta_seconds") is not None and done < total:
         parts.append(f"{duration(seen['eta_seconds'])} left")
     if seen.get("cost_usd"):
-        parts.append(f"${seen['cost_usd']:.2f}")
+        rest = seen.get("usd_to_come")
+        parts.append(f"${seen['cost_usd']:.2f}" + (f", ${rest:.2f} to come" if rest else ""))
     return parts
 
 

@@ -89,15 +89,22 @@ class Tracker:
             "seconds": round(seconds, 1),
             "eta_seconds": None if left is None else round(left, 1),
             "cost_usd": round(self.usage.cost_usd, 6),
+            "usd_to_come": round(self.usd_to_come(), 6),
         }
+
+    def usd_to_come(self) -> float:
+        """Return what the open replies will cost if they cost as much as those of this call."""
+        new = self.done - self.already
+        cost = self.usage.cost_usd - self._cost_before
+        return cost / new * (self.total - self.done) if new else 0.0
 
     def write(self) -> None:
         """Bring the cost in the bar and progress.json up to date, twice a second at most."""
         if time.monotonic() - self._written < WRITE_EVERY:
             return
-        self._written, new = time.monotonic(), self.done - self.already
-        if new and (cost := self.usage.cost_usd - self._cost_before):
-            left = cost / new * (self.total - self.done)
+        self._written, cost = time.monotonic(), self.usage.cost_usd - self._cost_before
+        if cost and self.done > self.already:
+            left = self.usd_to_come()
             self._bar.set_postfix_str(f"${cost:.2f}, ${left:.2f} to come", refresh=False)
         if self._file:
             write_atomic(self._file, json.dumps(self.state()).encode())
@@ -119,11 +126,15 @@ def record_failures(run_dir: Path, asked: Collection[str], failed: Iterable[Repl
     before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     lines = [line for line in before if json.loads(line)["key"] not in asked]
     for reply in failed:
+        schema = reply.request.schema
         row = {
             "key": reply.request.key,
             "kind": reply.request.kind,
             "reason": reply.error,
             "attempts": reply.attempts,
+            "backend": reply.backend,
+            "sample": reply.request.sample,
+            "schema": schema and f"{schema.__module__}:{schema.__qualname__}",
             "meta": dict(reply.request.meta),
             "body": reply.request.body(),
         }

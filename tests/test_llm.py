@@ -473,6 +473,9 @@ def test_nothing_to_ask(live):
     assert not host.bodies
 
 
+AHEAD = {"eta_seconds", "cost_usd", "usd_to_come"}
+
+
 def test_progress_file_is_there_while_asking_and_gone_after(live, tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "WRITE_EVERY", 0.0)
     file, seen = tmp_path / "run" / "progress.json", []
@@ -485,11 +488,12 @@ def test_progress_file_is_there_while_asking_and_gone_after(live, tmp_path, monk
     client, _ = live(script, latency=0.06, concurrency=2)
     ask(client, [text(i) for i in range(12)], desc="texts")
     assert not file.exists()
-    assert seen[-1].keys() == {"desc", "done", "total", "seconds", "eta_seconds", "cost_usd"}
+    assert seen[-1].keys() == {"desc", "done", "total", "seconds", *AHEAD}
     assert (seen[-1]["desc"], seen[-1]["total"]) == ("texts", 12)
     assert 0 < seen[-1]["done"] < 12
     assert max(state["eta_seconds"] for state in seen if state["done"]) > 0
     assert seen[-1]["cost_usd"] > 0
+    assert max(state["usd_to_come"] for state in seen) > 0
 
 
 # Money
@@ -550,6 +554,15 @@ def test_costs_follow_the_hosts_own_counts(live):
     assert summary["cost_usd"] == pytest.approx(10 * PRICE)
     assert summary["usd_per_accepted"] == pytest.approx(PRICE)
     assert summary["matches"] == {"live": 10}
+    assert client.cost_rows() == [
+        {"metric": "usd per accepted reply", "value": pytest.approx(PRICE), "n": 10},
+        {"metric": "usd, whole run folder", "value": pytest.approx(10 * PRICE), "n": None},
+    ]
+    resumed, _ = live(charged)  # what an earlier process paid for counts as much
+    ask(resumed, [text(i) for i in range(20)])
+    assert resumed.usage.cost_usd == pytest.approx(10 * PRICE)
+    assert resumed.cost_rows()[0]["value"] == pytest.approx(PRICE)
+    assert resumed.cost_rows()[1]["value"] == pytest.approx(20 * PRICE)
     assert json.dumps(summary)
 
 
@@ -622,6 +635,11 @@ def test_options_are_checked(tmp_path, monkeypatch):
         ({"backend": "openai-batch"}, "pass run_dir"),
         ({"on_error": "ignore"}, "'stop' or 'continue'"),
         ({"concurrency": 0}, "at least 1"),
+        ({"options": {"concurrency": "64"}}, "concurrency .'64'. must be a whole number"),
+        ({"options": {"ON_ERROR": "skip"}}, "'stop' or 'continue'"),
+        ({"options": {"max_usd": "5"}}, "max_usd .'5'. must be a number"),
+        ({"options": {"max_dollars": 5}}, "no option 'max_dollars'.*choose from max_usd"),
+        ({"options": {"concurency": 5}}, "did you mean concurrency"),
     ]:
         with pytest.raises(KitError, match=reason):
             open_client(**options, **store)
@@ -633,6 +651,12 @@ def test_options_are_checked(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(KitError, match="needs a key"):
         open_client(backend="openai", **store)
+
+
+def test_options_of_a_study_take_the_place_of_arguments(live):
+    client, _ = live(lambda body, n: ok(), options={"MAX_USD": 2, "concurrency": 7, "tries": 1})
+    assert (client.max_usd, client.concurrency, client.tries) == (2, 7, 1)
+    assert client.on_error == "stop"
 
 
 def test_a_password_in_the_address_is_not_stored(monkeypatch, live):
@@ -695,15 +719,3 @@ def test_a_killed_run_asks_nothing_twice_that_was_stored(tmp_path, monkeypatch):
     assert len(host.bodies) - before == len(asked) == total - len(stored)
     assert not asked & {said(r.body()) for r in requests if r.key in stored}
     assert [reply.content for reply in replies] == [said(r.body()) for r in requests]
-
-
-def test_two_processes_share_one_store(tmp_path):
-    store = tmp_path / "store.sqlite"
-    with Host(lambda body, n: ok(said(body)), latency=0.01) as host:
-        pair = [child(store, host.url, 0, 400, 16), child(store, host.url, 100, 500, 16)]
-        assert [process.communicate(timeout=60)[0].strip() for process in pair] == ["400", "400"]
-        found = Store(store).get_many(host.url, [text(i).key for i in range(500)])
-    assert len(found) == 500
-    assert {answer.content for answer in found.values()} == {
-        said(text(i).body()) for i in range(500)
-    }
