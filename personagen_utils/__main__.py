@@ -66,6 +66,15 @@ examples:
   python -m personagen_utils dataset --push my-group/my-corpus  also upload (after `hf auth login`)
 """
 
+RETRY = """\
+Ask the requests that failed in a run once more, and no others. They are listed in failures.jsonl of
+the run folder; good replies go to the reply store. Uses OPENAI_BASE_URL and OPENAI_API_KEY.
+
+examples:
+  python -m personagen_utils retry data/runs/mine
+  python -m personagen_utils retry data/runs/mine -p max_usd=0.50 -p tries=5
+"""
+
 PUBLISH = """\
 For those who work on the kit: copy the outputs of a run's executed notebooks into the notebooks
 themselves, without anything that changes from run to run. Refused for a notebook that ran under
@@ -148,6 +157,17 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--license", metavar="ID", help="of the texts, as the hub abbreviates it")
     dataset.add_argument("--push", metavar="ORG/NAME", help="also upload to the Hugging Face hub")
 
+    retry = add("retry", _retry, "ask a run's failed requests again, alone", RETRY)
+    retry.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    retry.add_argument(
+        "-p",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="max_usd, concurrency, on_error, tries or timeout; may be repeated",
+    )
+
     publish = add("publish", _publish, "put a run's outputs into the notebooks", PUBLISH)
     publish.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     publish.add_argument("--only", nargs="+", default=[], metavar="NN", help="only these notebooks")
@@ -215,6 +235,17 @@ def _dataset(run: str, license: str | None, **options: Any) -> None:
     from personagen_utils.dataset import export_dataset
 
     print(export_dataset(run, licence=license, **options))
+
+
+def _retry(run_dir: str, options: Sequence[str]) -> int:
+    import yaml
+
+    from personagen_utils.retry import retry
+
+    pairs = (option.partition("=") for option in options)
+    said, failed = retry(run_dir, options={name: yaml.safe_load(text) for name, _, text in pairs})
+    print(said)
+    return int(failed > 0)
 
 
 def _publish(run_dir: str, only: Sequence[str]) -> None:
