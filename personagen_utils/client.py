@@ -33,7 +33,7 @@ from personagen_utils.errors import KitError
 from personagen_utils.nearest import Assignment
 from personagen_utils.pool import Gate, Stop, over_budget, run_pool
 from personagen_utils.replay import Recordings
-from personagen_utils.sending import MODES, GaveUp, Sender
+from personagen_utils.sending import LIMITS, MODES, GaveUp, Sender
 from personagen_utils.store import Store
 from personagen_utils.tracking import Tracker, record_failures
 
@@ -80,7 +80,8 @@ class Client:
         self.on_error, self.max_usd = on_error, max_usd if backend in LIVE else None
         self.outbox: dict[str, Request] = {}
         self.usage = Usage()
-        self._api, self._secret, self._mode = api, secret, MODES[0]
+        self._api, self._secret = api, secret
+        self._mode, self._limit = MODES[0], LIMITS[0]
         self._gate: Gate | None = None
         self.spending = Spending(run_dir if backend in LIVE else None)
         self._earlier = 0.0  # dollars spent by others in this run folder
@@ -287,6 +288,7 @@ class Client:
                 gate=gate,
                 usage=self.usage,
                 mode=self._mode,
+                limit=self._limit,
                 secret=self._secret,
                 keyed=self.backend == "recorded",
             )
@@ -315,7 +317,7 @@ class Client:
                         opened=lambda: gate.answered,
                     )
             finally:
-                self._mode = sender.mode
+                self._mode, self._limit = sender.mode, sender.limit
 
     async def _ask_one(
         self, sender: Sender, request: Request, first: int, match: str, check: Check | None

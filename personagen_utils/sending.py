@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RETRIES = 6  # times one request is sent again after a fault that may pass
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; doubled from one to the other, with jitter
 LONGEST_WAIT = 300.0  # seconds of Retry-After that are obeyed; a host that asks for more stops us
+LIMITS = ("max_completion_tokens", "max_tokens")  # names of the most tokens of a reply
 MODES = ("json_schema", "json_object", "prompt")  # ways to ask for a structure, best first
 NO_MONEY = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 SCHEMA_PROMPT = "\n\nAnswer with one JSON object that fits this JSON schema, nothing else:\n"
@@ -51,6 +52,9 @@ class Sender:
         Totals to be counted up.
     mode : str
         How structures are asked for, one of `MODES`; falls back by itself, once.
+    limit : str
+        The name under which ``max_tokens`` is sent, one of `LIMITS`; falls back likewise when a
+        host rejects the name or pays no heed to it (Ollama does the latter).
     secret : str
         The key, which no message may show.
     keyed : bool
@@ -64,11 +68,12 @@ class Sender:
         gate: Gate,
         usage: Usage,
         mode: str = MODES[0],
+        limit: str = LIMITS[0],
         secret: str = "",
         keyed: bool = False,
     ) -> None:
         self.api, self.gate, self.usage, self.mode = api, gate, usage, mode
-        self.secret, self.keyed = secret, keyed
+        self.limit, self.secret, self.keyed = limit, secret, keyed
         self.stopping = asyncio.Event()
 
     async def send(self, request: Request) -> Answer:
@@ -83,13 +88,16 @@ class Sender:
         """
         retries = 0
         while True:
-            mode, fault = self.mode, None
+            mode, limit, fault = self.mode, self.limit, None
             try:
-                return await self._send_once(request, mode)
+                return await self._send_once(request, mode, limit)
             except openai.APIStatusError as error:
                 if request.schema and _rejects_structure(error) and mode != MODES[-1]:
                     if self.mode == mode:  # the first to notice steps down for everybody
                         self.mode = MODES[MODES.index(mode) + 1]
+                    continue
+                if limit == LIMITS[0] and _rejects(error, limit):
+                    self.limit = LIMITS[1]
                     continue
                 stop_if_final(error, self.secret)
                 fault, asked_pause = f"HTTP {error.status_code}", retry_after(error.response)
@@ -112,7 +120,7 @@ class Sender:
             self.usage.retries += 1
             await self._pause(pause_before(retries) if asked_pause is None else asked_pause)
 
-    async def _send_once(self, request: Request, mode: str) -> Answer:
+    async def _send_once(self, request: Request, mode: str, limit: str) -> Answer:
         most = most_usd(request)
         await self.gate.enter(most)
         if self.stopping.is_set():
@@ -126,12 +134,14 @@ class Sender:
             # with the body exactly as it stands in a batch file.
             response = await self.api.post(
                 "/chat/completions",
-                body=body_in_mode(request, mode),
+                body=body_in_mode(request, mode, limit),
                 cast_to=httpx2.Response,
                 options=options,
             )
             answer = Answer.from_body(response.json())
             cost = self._book(request, answer, most)
+            if (answer.completion_tokens or 0) > request.max_tokens:
+                self.limit = LIMITS[1]
         except openai.APIStatusError as error:
             cost = 0.0
             if error.status_code == 429:
@@ -187,13 +197,14 @@ def stop_if_final(error: openai.APIStatusError, secret: str = "") -> None:
         raise GaveUp(f"the host rejected the request (HTTP {status}: {said})") from None
 
 
-def body_in_mode(request: Request, mode: str) -> dict[str, Any]:
-    """Return the body of `request` for a host that understands `mode`.
+def body_in_mode(request: Request, mode: str, limit: str = LIMITS[0]) -> dict[str, Any]:
+    """Return the body of `request` for a host that understands `mode` and `limit`.
 
     From the second attempt on the schema stands in the prompt as well: some hosts accept
     ``response_format`` and ignore it.
     """
     body = request.body()
+    body[limit] = body.pop(LIMITS[0])
     if request.schema is None or (mode == MODES[0] and request.attempt == 0):
         return body
     schema = body["response_format"]["json_schema"]["schema"]
@@ -250,6 +261,14 @@ def _message(error: openai.APIStatusError) -> str:
 
 def _rejects_structure(error: openai.APIStatusError) -> bool:
     """Tell a host that lacks structured replies from one that found our schema wrong."""
-    said = f"{error.param} {_message(error)}".lower()
-    named = "response_format" in said or "json_schema" in said or "json_object" in said
-    return error.status_code in (400, 415, 422, 501) and named and "invalid schema" not in said
+    names = ("response_format", "json_schema", "json_object")
+    return any(_rejects(error, name) for name in names) and "invalid schema" not in _said(error)
+
+
+def _rejects(error: openai.APIStatusError, name: str) -> bool:
+    """Tell whether a host refused a request because of the parameter `name`."""
+    return error.status_code in (400, 415, 422, 501) and name in _said(error)
+
+
+def _said(error: openai.APIStatusError) -> str:
+    return f"{error.param} {_message(error)}".lower()

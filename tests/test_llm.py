@@ -25,6 +25,7 @@ from personagen_utils import sending, tracking
 from personagen_utils.errors import KitError
 from personagen_utils.llm import Client, Request, json_schema, open_client
 from personagen_utils.pool import Gate
+from personagen_utils.sending import LIMITS
 from personagen_utils.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -604,6 +605,37 @@ def test_a_host_without_json_schema_is_noticed_once(live, modes, used):
         assert {(reply.match, reply.attempts) for reply in replies} == {("live", 1)}
     forms = Counter(body.get("response_format", {}).get("type", "none") for body in host.bodies)
     assert forms == {used: 20} | dict.fromkeys(modes, 1)
+
+
+def test_a_host_that_rejects_the_name_of_the_limit_gets_the_older_one(live):
+    """As Mistral's does, with FastAPI's list of complaints in place of OpenAI's error."""
+    complaint = [{"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"]}]
+
+    def script(body, number):
+        return (422, {}, {"detail": complaint}) if "max_completion_tokens" in body else ok()
+
+    client, host = live(script)
+    for round_ in range(2):
+        replies = ask(client, [text(round_ * 10 + i) for i in range(10)])
+        assert {reply.match for reply in replies} == {"live"}
+    assert len(host.bodies) == 21
+    assert {body.get("max_tokens") for body in host.bodies[1:]} == {200}
+    assert client.usage.retries == 0
+
+
+def test_a_host_that_ignores_the_limit_is_noticed_by_what_it_counts(live):
+    """As Ollama does: `max_completion_tokens` is accepted and has no effect."""
+
+    def script(body, number):
+        answer = completion()
+        tokens = min(422, body.get("max_tokens", 422))
+        answer["usage"] = {"prompt_tokens": 20, "completion_tokens": tokens}
+        return 200, {}, answer
+
+    client, host = live(script)
+    ask(client, [text(i) for i in range(10)])
+    limits = [LIMITS[1] in body for body in host.bodies]
+    assert limits == [False] + [True] * 9
 
 
 def test_a_schema_that_the_host_finds_wrong_is_not_worked_around(live):
