@@ -102,7 +102,7 @@ def planted_controls(texts: pd.DataFrame, *, share: float = 0.05, seed: int) -> 
             copies += [row | spoilt for spoilt in _spoil(row, kind, name, emotions)]
     real = texts.assign(control=None, written_for=texts["emotion"])
     both = pd.concat([real, pd.DataFrame(copies, columns=real.columns)], ignore_index=True)
-    return both.astype({"control": "str", "written_for": "str"})
+    return both.astype(texts.dtypes.to_dict() | {"control": "str", "written_for": "str"})
 
 
 def check_texts(texts: pd.DataFrame) -> None:
