@@ -66,6 +66,24 @@ examples:
   python -m personagen_utils dataset --push my-group/my-corpus  also upload (after `hf auth login`)
 """
 
+SWEEP = """\
+Run every combination of some parameters as a study of its own, with its own run folder and reply
+store, and put all results into one table with intervals across seeds. Studies that fail are listed;
+run the command again to go on with them.
+
+example of a sweep file:
+  study: demo                       # what is not varied comes from here
+  out: data/runs/seeds              # a folder for all studies
+  set: {N_PERSONAS: 30}             # for every study
+  vary:
+    SEED: [1, 2, 3]
+    TABLES: [jp, us]
+
+examples:
+  python -m personagen_utils sweep seeds.yaml
+  python -m personagen_utils sweep seeds.yaml --scheduler tcp://10.0.0.1:8786  (extra: dask)
+"""
+
 RETRY = """\
 Ask the requests that failed in a run once more, and no others. They are listed in failures.jsonl of
 the run folder; good replies go to the reply store. Uses OPENAI_BASE_URL and OPENAI_API_KEY.
@@ -157,6 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--license", metavar="ID", help="of the texts, as the hub abbreviates it")
     dataset.add_argument("--push", metavar="ORG/NAME", help="also upload to the Hugging Face hub")
 
+    sweep = add("sweep", _sweep, "run a study under varied parameters", SWEEP)
+    sweep.add_argument("file", metavar="SWEEP.yaml", help="the sweep file")
+    sweep.add_argument("--workers", type=int, metavar="N", help="studies at once on this machine")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler to use instead")
+    sweep.add_argument("--notebooks", type=Path, metavar="DIR", help="another folder of notebooks")
+
     retry = add("retry", _retry, "ask a run's failed requests again, alone", RETRY)
     retry.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     retry.add_argument(
@@ -235,6 +259,17 @@ def _dataset(run: str, license: str | None, **options: Any) -> None:
     from personagen_utils.dataset import export_dataset
 
     print(export_dataset(run, licence=license, **options))
+
+
+def _sweep(file: str, **options: Any) -> int:
+    from personagen_utils.sweep import run_sweep
+
+    outcomes = run_sweep(file, **options)
+    failed = [outcome for outcome in outcomes if outcome.reason]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} studies are done.")
+    for outcome in failed:
+        print(f"  {outcome.name}: {outcome.reason}", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _retry(run_dir: str, options: Sequence[str]) -> int:

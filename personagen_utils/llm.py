@@ -61,7 +61,8 @@ def open_client(
     run_dir : str or Path, optional
         Where progress.json, failures.jsonl, spending.json and the ids of batches go.
     store : str or Path, optional
-        The reply store; by default the one of the checkout, ``data/runs/responses.sqlite``.
+        The reply store; by default the ``responses.sqlite`` of the run folder if it has one, as
+        the studies of a sweep do, else the one of the checkout, ``data/runs/responses.sqlite``.
     recordings : str or Path, optional
         The folder of recordings; by default ``data/recordings``.
     concurrency : int
@@ -132,7 +133,7 @@ def open_client(
     return Client(
         backend=backend,
         origin=origin,
-        store=Store(store or STORE),
+        store=Store(store or _own_store(run_dir) or STORE),
         recordings=recorded,
         api=api,
         secret=key,
@@ -140,6 +141,11 @@ def open_client(
         progress=progress,
         **chosen,
     )
+
+
+def _own_store(run_dir: str | Path | None) -> Path | None:
+    file = resolve(run_dir) / STORE.name if run_dir else None
+    return file if file and file.exists() else None
 
 
 def _named(options: Mapping[str, Any]) -> dict[str, Any]:
