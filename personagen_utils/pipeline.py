@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,15 @@ from personagen_utils.planted import judge_planted, plant_contradictions
 from personagen_utils.recordings import export_requests, import_replies
 from personagen_utils.scenario import compile_rules
 from personagen_utils.study import find_notebooks
-from personagen_utils.tables import Tables, load_tables
-from personagen_utils.verdicts import STAGES, Accepted, Judge, accept, accept_scenes
+from personagen_utils.tables import BASE, PERSONA, SCENE, Tables, load_tables
+from personagen_utils.verdicts import (
+    STAGES,
+    Accepted,
+    Judge,
+    accept,
+    accept_scenes,
+    verdict_request,
+)
 
 
 async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd.DataFrame]:
@@ -164,11 +171,45 @@ def import_(folder: str | Path, recording: str) -> int:
 def estimate(parameters: Mapping[str, Any]) -> pd.DataFrame:
     """Say what the open requests of a study would cost, by kind; nothing is sent.
 
-    Texts that wait for a verdict are counted as if every draw had passed.
+    While verdicts are open nobody knows who will pass, so every first draw is counted with its
+    three verdicts, its texts, and two scores per text where a second judge is asked.
+
+    Returns
+    -------
+    DataFrame
+        From `Client.estimate`; empty when every request has its answer.
     """
     client = open_client(backend="export", progress=False)
-    asyncio.run(collect(dict(parameters) | {"VERDICTS": False}, client))
+    asyncio.run(collect(parameters, client))
+    if any(request.kind == "verdict" for request in client.outbox.values()):
+        client = open_client(backend="export", progress=False)
+        known = asyncio.run(collect(dict(parameters) | {"VERDICTS": False}, client))
+        p = _with_defaults(parameters)
+        for request in [*_verdicts(known["people"], p), *_scores(known["people"], p)]:
+            client.outbox.setdefault(request.key, request)
     return client.estimate(list(client.outbox.values()))
+
+
+def _verdicts(people: pd.DataFrame, p: Mapping[str, Any]) -> Iterator[Request]:
+    tables = load_tables(p["TABLES"])
+    for row in people.to_dict("records"):
+        for columns in (BASE, PERSONA, (*PERSONA, *SCENE)):
+            yield verdict_request(tables, {c: row[c] for c in columns}, model=p["MODEL"])
+
+
+def _scores(people: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
+    """Scores of texts that are not written yet, taken to be of a usual length."""
+    unwritten = pd.DataFrame(
+        [
+            {"item": item, "emotion": emotion, "text": f"{item} {emotion} {_USUAL_TEXT}"}
+            for item in people["item"]
+            for emotion in p["EMOTIONS"]
+        ]
+    )
+    return _judge_requests(unwritten, p)
+
+
+_USUAL_TEXT = " ".join(["words"] * 25)
 
 
 def prompts(parameters: Mapping[str, Any], n: int = 1) -> str:

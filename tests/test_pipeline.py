@@ -68,8 +68,10 @@ def test_estimate_and_prompts_send_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     small = DEMO | {"N_PERSONAS": 3, "N_TWEETS": 2, "SEED": 99}
-    table = pipeline.estimate(small)
-    assert table["requests"].sum() >= 3 * 7
+    table = pipeline.estimate(small).groupby("kind")["requests"].sum()
+    assert table["verdict"] >= 3 * 3
+    assert table["text"] >= 3 * 7
+    assert table["score"] >= 2 * 3 * 7
     shown = pipeline.prompts(small, 1)
     for kind in ("verdict base_persona", "text Plain"):
         assert f"===== {kind}" in shown
