@@ -32,7 +32,7 @@ from personagen_utils.runs import Run, open_run
 from personagen_utils.study import Notebook, Study, choose, find_notebooks, load_study
 from personagen_utils.terminal import Progress, duration
 
-NO_EFFECT = {"__main__", "study", "runner", "terminal", "report", "publish"}
+NO_EFFECT = {"__main__", "study", "runner", "terminal", "report", "publish", "sweep", "retry"}
 """Modules of the package that no notebook's outcome depends on."""
 
 
