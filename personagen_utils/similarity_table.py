@@ -18,6 +18,7 @@ from personagen_utils.intervals import Interval, joint_jackknife
 
 Statistic = Callable[[np.ndarray, np.ndarray], object]
 FLOOR = "gold half"
+MOST = 20_000  # texts a side: KID, KL and HC look at every pair, whose number grows with n squared
 BOUNDS = {"FID": (0, None), "KL": (0, None), "KL_dimensions": (0, None)} | dict.fromkeys(
     ("PRD-F8", "PRD-F1/8", "HC", "HC_dimensions", "AUC_origin"), (0, 1)
 )  # an interval is cut where its measure ends
@@ -81,7 +82,7 @@ def similarity_table(
         The evaluation part of the gold pool, row ids as items.
     per_label : int, optional
         Texts per label on both sides. Default: the most that gold and all methods have, so that
-        all rows can be compared with one another.
+        all rows can be compared with one another, up to 20,000 texts a side.
     floor : bool
         Also compare two disjoint parts of gold, and every method at the n of these parts.
     seed : int
@@ -108,7 +109,7 @@ def similarity_table(
                 f"{labels}. Compare the same emotions on both sides."
             )
     most = min(v.smallest() for v in (gold, *methods.values()))
-    per_label = most if per_label is None else per_label
+    per_label = min(most, MOST // len(labels)) if per_label is None else per_label
     if not 2 <= per_label <= most:
         raise KitError(
             f"per_label is {per_label}; between 2 and {most} texts per emotion are there."

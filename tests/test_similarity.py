@@ -291,3 +291,14 @@ def test_reference_values_of_the_shipped_pool():
     n = len(X) // 2
     assert fid(X[rows[:n]], X[rows[n:]]) * n == pytest.approx(87, abs=4)
     assert fid(gold_vectors("goemotions")[0], gold_vectors()[0]) == pytest.approx(0.235, abs=0.02)
+
+
+def test_large_sets_are_compared_on_a_fixed_part(monkeypatch):
+    monkeypatch.setattr(table_module, "MOST", 40)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 8)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    sets = [Vectors(part, np.array(["a", "b"] * 30)) for part in (x[:60], x[60:])]
+    assert set(similarity_table({"m": sets[0]}, sets[1], floor=False)["n"]) == {40}
+    whole = similarity_table({"m": sets[0]}, sets[1], floor=False, per_label=30)
+    assert set(whole["n"]) == {60}
