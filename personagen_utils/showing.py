@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from IPython.display import Markdown
+from pandas.io.formats.style import Styler
 
 from personagen_utils.tables import BACKGROUND, BASE, SCENARIO, STYLE
 
@@ -20,6 +21,20 @@ def show_source(function: Callable) -> Markdown:
 def show_messages(messages: Sequence[Mapping[str, str]]) -> Markdown:
     """Show a prompt exactly as it is sent, one block per message."""
     return Markdown("\n\n".join(f"**{m['role']}**\n```text\n{m['content']}\n```" for m in messages))
+
+
+def show_texts(frame: pd.DataFrame, name: str) -> Styler:
+    """Show a table whose cells are to be read: left-aligned, in full, without an index.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    name : str
+        Of the table; it keeps the ids of the HTML the same in every run.
+    """
+    left = {"text-align": "left", "vertical-align": "top"}
+    headers = [{"selector": "th", "props": list(left.items())}]
+    return frame.style.hide().set_uuid(name).set_properties(**left).set_table_styles(headers)
 
 
 def show_person(person: Mapping[str, object]) -> Markdown:
