@@ -17,7 +17,7 @@ from personagen_utils.gold_corpus import read_gold
 from personagen_utils.paths import ROOT
 
 FOLDER = Path(os.environ.get("PERSONAGEN_GOLD") or ROOT.parent / "shared" / "gold")
-SHORTEST = 5  # words: anybody may write a shorter text
+SHORTEST = 6  # words: anybody may write a shorter text
 GRAM = 5
 BINARY = {".png", ".jpg", ".jpeg", ".ico", ".woff2", ".pdf"}
 
