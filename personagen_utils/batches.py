@@ -120,7 +120,9 @@ class Batches:
         for job in self._open():
             if job["id"] is None and not await self._adopt(api, job):
                 continue
-            with self._clear(f"knows no batch {job['id']}: use the key it was submitted with"):
+            way_out = f"or delete {shown(self.folder / 'jobs.json')} to submit anew"
+            gone = f"knows no batch {job['id']}: use the key it was submitted with, {way_out}"
+            with self._clear(gone):
                 batch = await api.batches.retrieve(job["id"])
             if batch.status in FINISHED:
                 data = b""

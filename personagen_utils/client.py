@@ -19,19 +19,17 @@ from typing import Any
 import openai
 import pandas as pd
 
-from personagen_utils.batches import Batches, Refused, Waiting
 from personagen_utils.chat import Check, Reply, Request, again, read_reply
 from personagen_utils.costs import (
     Spending,
     Usage,
     estimate_table,
-    most_usd,
     price_of,
     require_prices,
 )
 from personagen_utils.errors import KitError
 from personagen_utils.nearest import Assignment
-from personagen_utils.pool import Gate, Stop, over_budget, run_pool
+from personagen_utils.pool import Gate, Stop, run_pool
 from personagen_utils.replay import Recordings
 from personagen_utils.sending import LIMITS, MODES, GaveUp, Sender
 from personagen_utils.store import Store
@@ -87,7 +85,6 @@ class Client:
         self._earlier = 0.0  # dollars spent by others in this run folder
         self._claimed = 0.0  # dollars that this client has written down ahead of spending them
         self._name = f"{time.strftime('%Y-%m-%d %H:%M:%S')}, client {os.getpid()}.{next(_NUMBER)}"
-        self._batches: Batches | None = None
         self._assignment = Assignment(recordings) if recordings else None
 
     async def ask(
@@ -143,11 +140,7 @@ class Client:
             show=self.progress,
         )
         try:
-            if open_ and self.backend == "openai-batch":
-                await self._send_batches(
-                    open_, first_try=first_try, check=check, replies=replies, total=len(asked)
-                )
-            elif open_:
+            if open_:
                 with tracker:
                     await self._send(
                         open_,
@@ -337,92 +330,6 @@ class Client:
             self.usage.malformed += 1
         return reply
 
-    async def _send_batches(
-        self,
-        requests: list[Request],
-        *,
-        first_try: Mapping[str, int],
-        check: Check | None,
-        replies: dict[str, Reply],
-        total: int,
-    ) -> None:
-        """Put what finished batches hold into `replies`, submit the rest, and wait by stopping."""
-        self._batches = batches = self._batches or Batches(
-            self.run_dir / "batches",
-            origin=self.origin,
-            usage=self.usage,
-            spending=self.spending,
-            secret=self._secret,
-        )
-        with batches.alone():
-            async with self._api({}) as api:
-                await batches.collect(api)
-                under_way, waiting, to_ask = batches.open_keys(), 0, []
-                for request in requests:
-                    first = first_try.get(request.key, self.tries)
-                    reply, asked = self._collected(batches, request, first, check)
-                    if asked and asked.key in under_way:
-                        waiting += 1
-                        continue
-                    replies[request.key] = reply
-                    if asked:
-                        to_ask.append(asked)
-                self.store.flush()
-                if to_ask:
-                    to_ask = self._affordable(to_ask, waiting)
-                    ids = await batches.submit(api, to_ask)
-        if not to_ask and not waiting:
-            return
-        parts = []
-        if to_ask:
-            kind = "batch" if len(ids) == 1 else "batches"
-            parts.append(f"{_requests(len(to_ask))} submitted as {kind} {', '.join(ids)}")
-        if waiting:
-            parts.append(f"{_requests(waiting)} under way as {batches.under_way()}")
-        good = sum(reply.match == "live" for reply in replies.values())
-        raise Waiting(
-            f"{'; '.join(parts)}: run this cell or command again to collect "
-            f"({good} of {total} replies are here and stored)."
-        )
-
-    def _collected(
-        self, batches: Batches, request: Request, first: int, check: Check | None
-    ) -> tuple[Reply, Request | None]:
-        """Return the reply that batches gave to a request, and what is still to be asked of it."""
-        reply = self._failed(request, "not asked yet", first)
-        for attempt in range(first, self.tries):
-            asked = again(request, attempt)
-            said = batches.found(asked.key)
-            if said is None:
-                return reply, asked
-            if isinstance(said, Refused):
-                reply = self._failed(request, said.reason, attempt + 1)
-                if not said.final:
-                    return reply, asked
-                if self.on_error == "stop":
-                    raise Stop(f"A request failed for good: {said.reason}. {GO_ON}")
-                return reply, None
-            reply = read_reply(
-                request, said, check, match="live", backend=self.backend, attempts=attempt + 1
-            )
-            if reply.match != "failed":
-                self.store.put(self.origin, asked, said)
-                return reply, None
-            self.usage.malformed += 1
-        return reply, None
-
-    def _affordable(self, requests: list[Request], waiting: int) -> list[Request]:
-        """Return as many of `requests` as the budget allows; none only while others are open."""
-        spent, number = self.spending.total(), 0
-        for request in requests:
-            spent += most_usd(request, batch=True)
-            if self.max_usd is not None and spent > self.max_usd:
-                break
-            number += 1
-        if not number and not waiting:
-            raise Stop(over_budget(self.max_usd, self.spending.total()))
-        return requests[:number]
-
     def _failed(self, request: Request, reason: str, attempts: int) -> Reply:
         return Reply(request, match="failed", backend=self.backend, error=reason, attempts=attempts)
 
@@ -475,10 +382,6 @@ class Client:
             done.set()
             await asyncio.wait([keeper])
             keeper.result()
-
-
-def _requests(n: int) -> str:
-    return f"{n} request{'s' if n != 1 else ''}"
 
 
 def _paid(reply: Reply) -> float:

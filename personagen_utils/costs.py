@@ -81,7 +81,7 @@ class Spending:
 
     def book(self, name: str, usd: float) -> None:
         """Set what `name` (a client or a batch) has cost in all."""
-        if usd == self._booked.get(name, 0.0):
+        if usd == self._read().get(name, 0.0):
             return
         self._booked[name] = usd
         if self._file:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from personagen_utils.batch_client import BatchClient
 from personagen_utils.chat import Reply, Request, json_schema
 from personagen_utils.client import LIVE, Client
 from personagen_utils.errors import KitError
@@ -130,7 +131,8 @@ def open_client(
         http = openai.DefaultAsyncHttpxClient(transport=network, limits=limits, timeout=patience)
         return openai.AsyncOpenAI(http_client=http, max_retries=0, timeout=patience, **account)
 
-    return Client(
+    kind = BatchClient if backend == "openai-batch" else Client
+    return kind(
         backend=backend,
         origin=origin,
         store=Store(store or _own_store(run_dir) or STORE),

@@ -110,7 +110,7 @@ def test_an_expired_batch_keeps_its_answers_and_asks_the_rest_again(batch, tmp_p
         assert len(asked) == 56
 
 
-def test_a_rejected_file_stops_with_the_hosts_reason_and_can_be_submitted_anew(batch):
+def test_a_rejected_file_stops_with_its_reason_and_can_be_submitted_anew(batch, tmp_path):
     with BatchHost(answering) as host:
         with pytest.raises(Waiting):
             ask(batch(host), REQUESTS)
@@ -119,7 +119,18 @@ def test_a_rejected_file_stops_with_the_hosts_reason_and_can_be_submitted_anew(b
             KitError, match=r"rejected the whole batch batch_1 \(Enqueued token lim"
         ):
             ask(batch(host), REQUESTS)
+        spent = json.loads((tmp_path / "run" / "spending.json").read_text())
+        assert list(spent.values()) == [0.0]
         with pytest.raises(Waiting, match="40 requests submitted as batch batch_2"):
+            ask(batch(host), REQUESTS)
+
+
+def test_a_job_that_the_host_forgot_is_named_with_the_way_out(batch):
+    with BatchHost(answering) as host:
+        with pytest.raises(Waiting):
+            ask(batch(host), REQUESTS)
+        host.batches.clear()
+        with pytest.raises(KitError, match=r"no batch batch_1.*delete .*jobs\.json to submit anew"):
             ask(batch(host), REQUESTS)
 
 
