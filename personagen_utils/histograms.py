@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_limits
 
 from personagen_utils.errors import KitError
 from personagen_utils.similarity import CHUNK, row_order
@@ -63,6 +64,7 @@ def f_beta(precision: np.ndarray, recall: np.ndarray, beta: float) -> float:
     )
 
 
+@threadpool_limits.wrap(limits=1)  # small products: threads would wait for one another
 def joint_clusters(
     X: np.ndarray, gold: np.ndarray, *, clusters: int = 20, runs: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:

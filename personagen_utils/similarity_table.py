@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from personagen_utils import histograms as hist
 from personagen_utils import similarity as sim
@@ -125,6 +126,7 @@ def similarity_table(
     return pd.DataFrame(rows)
 
 
+@threadpool_limits.wrap(limits=1)  # small products: threads would wait for one another
 def _compare(name: str, made: Vectors, gold: Vectors, *, seed: int) -> list[dict[str, object]]:
     X, Y = made.X, gold.X
     items, other = made.items, gold.items
