@@ -301,7 +301,7 @@ def test_a_batch_needs_a_run_folder(tmp_path):
         open_client(backend="openai-batch", store=tmp_path / "s.sqlite")
 
 
-def test_two_thousand_lines_with_every_trouble(batch, tmp_path):
+def test_a_thousand_lines_with_every_trouble(batch, tmp_path):
     chance = random.Random(0)
     troubles = [
         fault(500),
@@ -320,7 +320,7 @@ def test_two_thousand_lines_with_every_trouble(batch, tmp_path):
         draw = chance.random() / 0.05
         return troubles[int(draw)] if draw < len(troubles) else ok(GOOD)
 
-    requests = [verdict(i) for i in range(2000)]
+    requests = [verdict(i) for i in range(1000)]
     with BatchHost(script) as host:
         for _ in range(30):
             try:
@@ -334,6 +334,6 @@ def test_two_thousand_lines_with_every_trouble(batch, tmp_path):
         assert all(reply.parsed for reply in replies if reply.match == "live")
         listed = {row["key"] for row, _ in json_lines(tmp_path / "run" / "failures.jsonl")}
         assert listed == {reply.request.key for reply in failed}
-        assert len(failed) < 100
+        assert len(failed) < 50
         keys = [line["custom_id"] for lines in host.inputs.values() for line in lines]
-        assert len(client.store.get_many(client.origin, keys)) == 2000 - len(failed)
+        assert len(client.store.get_many(client.origin, keys)) == 1000 - len(failed)

@@ -20,7 +20,7 @@ from personagen_utils.llm import open_client
 from personagen_utils.runs import open_run
 from personagen_utils.store import Store
 
-KILLS = int(os.environ.get("PERSONAGEN_KILLS", "4"))  # 20 for the full measure
+KILLS = int(os.environ.get("PERSONAGEN_KILLS", "3"))  # 20 for the full measure
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_study_killed_again_and_again_equals_the_uninterrupted_one(tmp_path):
             if kills < KILLS:
                 while not killed.exists() and process.is_alive():
                     time.sleep(0.001)  # the time that starting takes proves nothing
-                process.join(chance.uniform(0.05, 6.0 / KILLS))
+                process.join(chance.uniform(0.05, 4.0 / KILLS))
                 kills += process.is_alive()
                 process.kill()
             process.join()
