@@ -57,17 +57,20 @@ def describe_corpus(texts: pd.DataFrame, method: str, *, seed: int = 0) -> pd.Da
     rows = []
     for metric, values in (
         ("words per text", lengths),
-        ("names its emotion", named.astype(float)),
-        ("lower case only", lower.astype(float)),
+        ("names its emotion, share", named.astype(float)),
+        ("lower case only, share", lower.astype(float)),
     ):
         mean = jackknife(lambda kept, v=values: float(v[kept].mean()), items, seed=seed)
-        rows.append((metric, method, mean.value, mean.low, mean.high, len(texts)))
+        low, high = mean.low, mean.high
+        if metric.endswith("share") and low is not None:
+            low, high = max(low, 0.0), min(high, 1.0)
+        rows.append((metric, method, mean.value, low, high, len(texts)))
     rows += [
         ("words per text, sd", method, float(lengths.std(ddof=1)), None, None, len(texts)),
         ("vocabulary of 5,000 words", method, len(set(running)), None, None, len(running)),
         ("distinct-2", method, distinct_2(texts["text"].tolist()), None, None, len(texts)),
         (
-            "most common opening",
+            "most common four-word opening, share",
             method,
             max(openings.values(), default=0) / len(texts),
             None,

@@ -32,15 +32,29 @@ def load_corpus(run: Run, file: str = "") -> tuple[pd.DataFrame, list[str]]:
     return texts.merge(people, on="item", validate="many_to_one"), ["expression", "scene"]
 
 
+MATCHES = {
+    "exact": "recorded for these very prompts",
+    "nearest": "borrowed from the nearest recorded persona",
+    "live": "written live",
+}
+
+
+def provenance(texts: pd.DataFrame) -> str:
+    """Say how many texts came about in which way, and which model is reported for them."""
+    ways = ", ".join(
+        f"{n:,} {MATCHES.get(match, match)}" for match, n in texts["match"].value_counts().items()
+    )
+    models = ", ".join(f"“{name}”" for name in sorted(texts["model"].dropna().unique()))
+    return f"{ways}, by {models}"
+
+
 def origin(texts: pd.DataFrame, file: str = "") -> str:
     """Say in one sentence where the texts come from and how many there are."""
     what = f"{len(texts):,} texts, {texts['emotion'].nunique()} emotions"
     if file:
         return f"{what}, from {file}."
-    matches = ", ".join(f"{n:,} {match}" for match, n in texts["match"].value_counts().items())
-    models = ", ".join(sorted(texts["model"].dropna().unique()))
     scenes = f"{texts['item'].nunique():,} persona-scenes"
-    sentence = f"{what}, {scenes}; {matches}; written by {models}."
+    sentence = f"{what}, {scenes}; {provenance(texts)}."
     if (texts["match"] == "nearest").any():
         sentence += (
             " **Nearest texts were recorded for other personas: measured here, they say little"
@@ -50,8 +64,9 @@ def origin(texts: pd.DataFrame, file: str = "") -> str:
 
 
 RECORDED_NOTE = (
-    "Recorded texts were written by a large language model in answer to the kit's prompts, in "
-    "batches, not by GPT-4.1-mini and without a sampling temperature. Writing in batches lets a "
-    "writer see its own earlier texts, which may widen diversity against independent calls."
+    "Recorded texts, verdicts and scores all come from one large language model, in answer to the "
+    "kit's prompts, in batches, not from GPT-4.1-mini and without a sampling temperature; in RQ3 "
+    "the same model wrote the texts of all methods. Writing in batches lets a writer see its own "
+    "earlier texts, which may widen diversity against independent calls."
 )
 """What must be said wherever recorded texts are measured."""

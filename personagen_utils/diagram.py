@@ -64,7 +64,7 @@ def framework_diagram() -> Picture:
     ax.text(
         0.5,
         48.6,
-        "drawn from published statistics, whitelisted, judged by a language model",
+        "drawn from tables (measured where figures exist), judged by a language model",
         fontsize=8,
         color=GREY,
         va="center",

@@ -93,6 +93,50 @@ def compare_methods(
     return pd.DataFrame(rows).assign(p_holm=holm([row["p"] for row in rows]))
 
 
+def against_free(
+    predictions: pd.DataFrame,
+    *,
+    method: str = "PersonaGen",
+    tests: Sequence[str] = ("evaluation", "elsewhere"),
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare a method with the two free baselines, paired over the same test texts.
+
+    Each classifier trained on the method's texts meets the same classifier trained on template
+    phrases, and the nearest emotion word, which needs no training.
+
+    Returns
+    -------
+    DataFrame
+        Tidy rows: metric "accuracy difference", method, against, model, test, value, low, high, n.
+    """
+    labels = sorted(predictions["truth"].unique())
+    full = predictions.groupby(["method", "model", "test"])["train_n"].transform("max")
+    largest = predictions[predictions["train_n"] == full]
+    rows = []
+    for test in tests:
+        parts = dict(list(largest[largest["test"] == test].groupby(["method", "model"])))
+        for (name, model), ours in parts.items():
+            if name != method:
+                continue
+            for free in (("nearest word", "prototype"), ("phrases", model)):
+                if free not in parts:
+                    continue
+                found = paired_difference(ours, parts[free], labels=labels, draws=draws, seed=seed)
+                rows.append(
+                    {
+                        "metric": "accuracy difference",
+                        "method": method,
+                        "against": free[0],
+                        "model": model,
+                        "test": test,
+                        **{k: found[k] for k in ("value", "low", "high", "n")},
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
 def confusion(
     predictions: pd.DataFrame, method: str, *, model: str = "lightgbm", test: str = "70/30"
 ) -> pd.DataFrame:

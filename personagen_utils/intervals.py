@@ -211,7 +211,7 @@ def value_with_interval(
     Examples
     --------
     >>> value_with_interval(0.7104, 0.688, 0.7321)
-    '0.71 [0.69, 0.73]'
+    '0.71\xa0[0.69,\xa00.73]'
     """
 
     def absent(x: float | None) -> bool:
@@ -221,4 +221,5 @@ def value_with_interval(
         return "—"
     if absent(low) or absent(high):
         return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    # No-break spaces: a bracket is not torn apart in a narrow column.
+    return f"{value:.{digits}f}\u00a0[{low:.{digits}f},\u00a0{high:.{digits}f}]"

@@ -73,7 +73,9 @@ def joint_scatter(points: pd.DataFrame) -> Picture:
 
 
 @styled
-def learning_curves(curve: pd.DataFrame, *, n_labels: int, line: float | None = None) -> Picture:
+def learning_curves(
+    curve: pd.DataFrame, *, n_labels: int, lines: Mapping[str, float] | None = None
+) -> Picture:
     """Draw accuracy against the number of training texts per emotion.
 
     Parameters
@@ -82,8 +84,8 @@ def learning_curves(curve: pd.DataFrame, *, n_labels: int, line: float | None = 
         Columns method, train_n, value, low, high.
     n_labels : int
         Labels of the task: train_n is over all of them.
-    line : float, optional
-        A reference, drawn dashed.
+    lines : mapping of str to float, optional
+        References by name, drawn dashed.
 
     Returns
     -------
@@ -97,8 +99,18 @@ def learning_curves(curve: pd.DataFrame, *, n_labels: int, line: float | None = 
         x = part["train_n"] / n_labels
         ax.fill_between(x, part["low"], part["high"], color=palette[name], alpha=0.18, lw=0)
         ax.plot(x, part["value"], color=palette[name], marker="o", ms=3.5, lw=1.6, label=name)
-    if line is not None:
-        ax.axhline(line, color=GREY, lw=0.8, ls=(0, (4, 3)))
+    for name, value in (lines or {}).items():
+        ax.axhline(value, color=GREY, lw=0.8, ls=(0, (4, 3)))
+        ax.annotate(
+            name,
+            (1, value),
+            (3, 0),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            textcoords="offset points",
+            fontsize=8,
+            color=GREY,
+        )
     sizes = sorted(curve["train_n"].unique() // n_labels)
     ax.set_xscale("log")
     ax.set_xticks(sizes, [str(size) for size in sizes])

@@ -58,6 +58,27 @@ def describe(person: Mapping[str, object], names: Sequence[str]) -> str:
     return ", ".join(str(person[name]) for name in names)
 
 
+def verdict_table(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts of `verdicts.count_verdicts` as a table to read: draws and their share.
+
+    Parameters
+    ----------
+    counts : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        One line per verdict, one column per stage.
+    """
+    given = counts[counts["metric"] == "verdicts"]
+    cells = [f"{row.value} ({row.value / row.n:.0%})" for row in given.itertuples()]
+    table = given.assign(cells=cells).pivot(index="label", columns="stage", values="cells")
+    table = table.loc[given["label"].unique(), given["stage"].unique()]
+    return table.rename(columns=lambda name: name.replace("_", " ")).rename_axis(
+        index="draws called", columns=None
+    )
+
+
 def verdict_examples(verdicts: pd.DataFrame, names: Sequence[str], *, n: int = 2) -> pd.DataFrame:
     """Return the first n draws of each verdict with the reason that was given.
 

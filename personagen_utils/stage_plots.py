@@ -92,6 +92,8 @@ def length_plot(texts: pd.DataFrame, *, by: str) -> Picture:
             linewidths=0,
         )
     ax.set(xlabel="words per text", ylabel="", xlim=(0, None))
+    counts = names.value_counts()
+    ax.set_yticks(range(len(order)), [f"{name} ({counts[name]})" for name in order])
     median = texts.groupby(names.to_numpy())["words"].median()
     figure.alt = "Median words per text: " + ", ".join(f"{n} {median[n]:.0f}" for n in order)
     return figure

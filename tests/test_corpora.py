@@ -28,9 +28,9 @@ TEXTS = pd.DataFrame(
 def test_the_surface_by_hand() -> None:
     rows = describe_corpus(TEXTS, "x").set_index("metric")["value"]
     assert rows["words per text"] == pytest.approx((5 + 6 + 5 + 2) / 4)
-    assert rows["names its emotion"] == pytest.approx(3 / 4)
-    assert rows["lower case only"] == pytest.approx(2 / 4)
-    assert rows["most common opening"] == pytest.approx(2 / 4)
+    assert rows["names its emotion, share"] == pytest.approx(3 / 4)
+    assert rows["lower case only, share"] == pytest.approx(2 / 4)
+    assert rows["most common four-word opening, share"] == pytest.approx(2 / 4)
     distinct = {"what", "a", "joy", "this", "is", "was", "really"}
     distinct |= {"i", "am", "full", "of", "fear", "it's", "dark"}
     assert rows["vocabulary of 5,000 words"] == len(distinct)
