@@ -26,9 +26,10 @@ from personagen_utils.runs import Run
 from personagen_utils.terminal import duration
 
 RECORDED = (
-    "The replies were recorded beforehand: written by a large language model in answer to the "
-    "kit's own prompts, in batches, and not by the model that the prompts name. Compare these "
-    "figures with the paper's as a replication with another writer."
+    "The replies were recorded beforehand: texts, verdicts and scores by one large language model "
+    "in answer to the kit's own prompts, in batches, without a sampling temperature, and not by "
+    "the model that the study names. Compare these figures with the paper's as a replication with "
+    "another writer."
 )
 """What must be said wherever recorded replies are used."""
 
@@ -52,6 +53,7 @@ class Chapter:
     body: str
     seconds: float | None
     parameters: dict[str, Any]
+    findings: str = ""
     older_than: list[str] = field(default_factory=list)
 
     @property
@@ -79,9 +81,9 @@ def write_report(run: Run, names: list[str]) -> Path:
     chapters = []
     for name, path in copies.items():
         nb = nbformat.read(path, as_version=4)
-        title, body = render(nb, set(copies))
+        title, body, findings = render(nb, set(copies))
         noted = manifest["noted"].get("notebooks", {}).get(name, {})
-        chapter = Chapter(name, title or name, body, noted.get("seconds"), {})
+        chapter = Chapter(name, title or name, body, noted.get("seconds"), {}, findings)
         chapter.parameters = nb.metadata.get("papermill", {}).get("parameters", {})
         for item, fingerprint in noted.get("touched", {}).items():
             stage = {**manifest["stages"], **_prefixed(manifest["results"])}.get(item, {})
@@ -111,7 +113,7 @@ def facts(manifest: dict[str, Any]) -> dict[str, str]:
         "Language of the texts": summary.parameter(manifest, "LANGUAGE", "TEXT_LANGUAGE"),
         "Seed": summary.parameter(manifest, "SEED"),
         "Model asked for": summary.parameter(manifest, "MODEL"),
-        "Temperature": summary.parameter(manifest, "TEMPERATURE"),
+        "Temperature asked for": summary.parameter(manifest, "TEMPERATURE"),
     }
     found = {name: str(value) for name, value in asked.items() if value is not None}
     for name, stage in _ASKED.items():
@@ -126,8 +128,8 @@ def facts(manifest: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def render(nb: nbformat.NotebookNode, chapters: set[str]) -> tuple[str, str]:
-    """Return a notebook's title and its HTML: prose and outputs, no code, no exercises.
+def render(nb: nbformat.NotebookNode, chapters: set[str]) -> tuple[str, str, str]:
+    """Return a notebook's title, its HTML (prose and outputs, no code, no exercises), its findings.
 
     Parameters
     ----------
@@ -149,7 +151,9 @@ def render(nb: nbformat.NotebookNode, chapters: set[str]) -> tuple[str, str]:
         title.decompose()
     _drop_sections(soup)
     _tidy(soup, chapters)
-    return name, str(soup)
+    heading = soup.find(re.compile("h[2-6]"), string=re.compile("^Findings"))
+    found = heading.find_next("ul") if heading else None
+    return name, str(soup), str(found or "")
 
 
 def _drop_sections(soup: BeautifulSoup) -> None:
@@ -226,6 +230,12 @@ def _tidy(soup: BeautifulSoup, chapters: set[str]) -> None:
     for level in range(5, 0, -1):
         for tag in soup(f"h{level}"):
             tag.name = f"h{level + 1}"
+    for tag in soup("pre"):
+        if tag.get_text().lstrip().startswith(("def ", "@")):  # a function shown as the definition
+            fold = tag.wrap(soup.new_tag("details"))
+            label = soup.new_tag("summary")
+            label.string = "The definition in code"
+            fold.insert(0, label)
     for tag in soup("table"):
         if tag.get("border"):
             del tag["border"]
