@@ -113,7 +113,7 @@ def test_card(run, exported):
         assert (exported / file["path"]).is_file()
     assert "24 short English texts" in body
     assert "| scene | 12 | 11 | 0 | 1 | 0 | 11 |" in body
-    assert "not by GPT-4.1-mini" in body
+    assert "not from GPT-4.1-mini" in body
     assert "| `demo.jsonl.gz` | 24 | 0 |" in body
     assert f"`{load_tables('jp').fingerprint}`" in body
     assert "Near-duplicates were not measured" in body
