@@ -18,7 +18,12 @@ from personagen_utils.downstream import (
 from personagen_utils.downstream_tables import compare_methods, confusion, score_table
 from personagen_utils.embedding import embed
 from personagen_utils.errors import KitError
-from personagen_utils.finetune import fine_tune, fine_tuned_predictions
+from personagen_utils.finetune import (
+    fine_tune,
+    fine_tuned_predictions,
+    keep_scores,
+    measured_scores,
+)
 from personagen_utils.free_baselines import nearest_word, template_phrases
 from personagen_utils.gold import gold_texts, gold_vectors, pool_rows
 from personagen_utils.gold_corpus import read_gold
@@ -242,6 +247,19 @@ def test_fine_tuning_learns_and_repeats():
     assert score_table(table, draws=20)["n"].max() == 4
     with pytest.raises(KitError, match="3 labels"):
         fine_tune(["a", "b"], ["joy", "anger", "joy"], ["c"])
+
+
+def test_scores_kept_for_some_texts_are_shown_for_these_texts_only(tmp_path):
+    train = {"A": pd.DataFrame({"text": ["x", "y"], "label": ["joy", "fear"]})}
+    other = {"A": pd.DataFrame({"text": ["x", "z"], "label": ["joy", "fear"]})}
+    scores = pd.DataFrame({"method": ["A", "A"], "value": [0.5, None], "n": [3, 3]})
+    file = tmp_path / "kept.json"
+    keep_scores(train, scores, file)
+    shuffled = {"A": train["A"].iloc[::-1]}
+    assert measured_scores(shuffled, file)["value"].tolist()[0] == 0.5
+    assert measured_scores(other, file).empty
+    keep_scores(other, scores.assign(value=0.1), file)
+    assert len(measured_scores(train, file)) == 2, "what was kept before stays"
 
 
 def test_gold_texts_need_the_corpus(tmp_path):
