@@ -40,7 +40,7 @@ METHODS = {
     "PersonaGen": "#1B5FAA",
     "PriorWork": "#C77C11",
     "AttrPrompt": "#7DB7E8",
-    "Plain": "#8C6BB1",
+    "Plain": "#907860",
 }
 GREY = "#6B6B6B"
 STYLE = {

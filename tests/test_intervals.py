@@ -134,7 +134,7 @@ def test_holm_is_between_the_p_value_and_bonferroni(p):
 @pytest.mark.parametrize(
     ("given_", "shown"),
     [
-        ((0.7104, 0.688, 0.7321), "0.71 [0.69, 0.73]"),
+        ((0.7104, 0.688, 0.7321), "0.71\u00a0[0.69,\u00a00.73]"),
         ((0.5, None, None), "0.50"),
         ((float("nan"), 0.1, 0.2), "—"),
         ((None,), "—"),

@@ -54,9 +54,9 @@ def test_values_stand_beside_the_published_ones():
     table = beside_published(rows, published("IV"))
     assert table.index.tolist() == ["joy", "awe", "all"]
     assert table.columns.tolist() == ["MCD", "MCD, paper", "CD", "CD, paper", "new", "n"]
-    assert table.loc["joy"].tolist()[:2] == ["0.61 [0.60, 0.62]", "0.5715"]
+    assert table.loc["joy"].tolist()[:2] == ["0.61\u00a0[0.60,\u00a00.62]", "0.5715"]
     assert table.loc["awe"].tolist()[:2] == ["0.70", ""]
-    assert table.loc["all"].tolist()[2:4] == ["0.50 [0.40, 0.60]", "0.4843"]
+    assert table.loc["all"].tolist()[2:4] == ["0.50\u00a0[0.40,\u00a00.60]", "0.4843"]
     assert table["n"].tolist() == [500, 20, 520]
     with pytest.raises(KitError, match="two rows for one emotion"):
         beside_published(pd.concat([rows, rows]), published("IV"))
@@ -69,9 +69,9 @@ def test_methods_keep_the_decimals_of_the_paper():
     rows = paper.assign(low=paper.value - 0.02, high=paper.value + 0.02, n=900)
     table = beside_published(rows, paper, by="method", metrics=["accuracy", "F1"], digits=3)
     assert table.loc["Gold"].tolist() == [
-        "0.568 [0.548, 0.588]",
+        "0.568\u00a0[0.548,\u00a00.588]",
         "0.568",
-        "0.567 [0.547, 0.587]",
+        "0.567\u00a0[0.547,\u00a00.587]",
         "0.567",
         900,
     ]
