@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from personagen_utils.baselines import (
 from personagen_utils.expression import expression_requests, texts_frame
 from personagen_utils.human_likeness import judge_requests, planted_controls
 from personagen_utils.llm import Client, Request, open_client
-from personagen_utils.paths import resolve, shown
+from personagen_utils.paths import shown
 from personagen_utils.planted import judge_planted, plant_contradictions
 from personagen_utils.recordings import export_requests, import_replies
 from personagen_utils.scenario import compile_rules
@@ -213,15 +214,25 @@ _USUAL_TEXT = " ".join(["words"] * 25)
 
 
 def prompts(parameters: Mapping[str, Any], n: int = 1) -> str:
-    """Return the first n prompts of each kind exactly as they would be sent."""
-    client = open_client(backend="export", recordings=resolve("data/prompts"), progress=False)
-    asyncio.run(collect(parameters, client))
-    shown_, texts = {}, []
-    for request in client.outbox.values():
-        kind = f"{request.kind} {request.meta.get('stage', request.meta.get('method', ''))}".strip()
-        shown_[kind] = shown_.get(kind, 0) + 1
-        if shown_[kind] <= n:
-            texts.append(
-                f"===== {kind}\n" + json.dumps(request.body(), indent=1, ensure_ascii=False)
-            )
+    """Return the first n prompts of each kind exactly as they would be sent.
+
+    Nobody has been asked yet, so every draw counts as accepted, and the judge's prompt stands with
+    a stand-in for the text.
+    """
+    p = _with_defaults(parameters)
+    with tempfile.TemporaryDirectory() as empty:  # neither recordings nor replies kept earlier
+        client = open_client(
+            backend="export", recordings=empty, store=Path(empty, "none.sqlite"), progress=False
+        )
+        known = asyncio.run(collect(dict(p) | {"VERDICTS": False}, client))
+        people = known["people"].head(n)
+        requests = [*_verdicts(people, p), *client.outbox.values(), *_scores(people, p)]
+    counted: dict[str, int] = {}
+    texts = []
+    for request in requests:
+        kind = f"{request.kind} {request.meta.get('stage') or request.meta.get('method') or ''}"
+        counted[kind] = counted.get(kind, 0) + 1
+        if counted[kind] <= n:
+            body = json.dumps(request.body(), indent=1, ensure_ascii=False)
+            texts.append(f"===== {kind.strip()}\n{body}")
     return "\n\n".join(texts)

@@ -73,5 +73,5 @@ def test_estimate_and_prompts_send_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert table["text"] >= 3 * 7
     assert table["score"] >= 2 * 3 * 7
     shown = pipeline.prompts(small, 1)
-    for kind in ("verdict base_persona", "text Plain"):
+    for kind in ("verdict base_persona", "verdict scene", "text PersonaGen", "text Plain", "score"):
         assert f"===== {kind}" in shown
