@@ -63,6 +63,8 @@ def split_sentences(text: str) -> list[str]:
             sentences.append(sentence)
         elif sentences:
             sentences[-1] += " " + sentence
+        else:
+            continue  # nothing said yet: the marks belong to what follows
         start = match.end()
     tail = hidden[start:].strip()
     # An emoji, a kaomoji or hashtags after the last sentence belong to it.
