@@ -102,17 +102,17 @@ def test_a_key_that_is_revoked_stops_the_run_and_keeps_what_was_received(tmp_pat
 
 def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_was_written(tmp_path):
     client, host = opened(
-        tmp_path, lambda body, n: ok(said(body) * 20), concurrency=8, latency=0.001
+        tmp_path, lambda body, n: ok(said(body) * 200), concurrency=8, latency=0.001
     )
     pages = client.store._db.execute("PRAGMA page_count").fetchone()[0]
-    client.store._db.execute(f"PRAGMA max_page_count={pages + 300}")
+    client.store._db.execute(f"PRAGMA max_page_count={pages + 400}")
     requests = [text(i) for i in range(3000)]
     with pytest.raises(KitError, match=r"disk is full.*free some disk space") as caught:
         ask(client, requests)
     assert "\n" not in str(caught.value)
     sent = len(host.bodies)
     assert sent < 3000
-    client, host = opened(tmp_path, lambda body, n: ok(said(body) * 20))
+    client, host = opened(tmp_path, lambda body, n: ok(said(body) * 200))
     kept = client.store.get_many(client.origin, [request.key for request in requests])
     assert len(kept) > 50
     assert {reply.match for reply in ask(client, requests)} == {"live"}
