@@ -365,12 +365,12 @@ class Client:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(done.wait(), FLUSH_SECONDS)
                     last = done.is_set()  # asked before writing: nothing arrives after it is set
-                    await asyncio.to_thread(self.store.flush)
-                    await asyncio.to_thread(tracker.write)
+                    self.store.flush()  # here: a thread would starve beside a busy event loop
+                    tracker.write()
                     due = self.max_usd is None and time.monotonic() - booked > BOOK_SECONDS
                     if due or last:
                         booked = time.monotonic()
-                        await asyncio.to_thread(self._book)
+                        self._book()
             except KitError:
                 stopping.set()
                 raise

@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_was_written(tmp_path)
         tmp_path, lambda body, n: ok(said(body) * 200), concurrency=8, latency=0.001
     )
     pages = client.store._db.execute("PRAGMA page_count").fetchone()[0]
-    client.store._db.execute(f"PRAGMA max_page_count={pages + 400}")
+    client.store._db.execute(f"PRAGMA max_page_count={pages + 1500}")
     requests = [text(i) for i in range(3000)]
     with pytest.raises(KitError, match=r"disk is full.*free some disk space") as caught:
         ask(client, requests)
