@@ -25,6 +25,7 @@ from personagen_utils.tables import BASE, Tables
 
 SNS_POSTING = {"activity": ["SNS posting"]}
 TWEETS = "PersonaGen tweets"  # how recordings tell them from the texts of the other scenes
+FRESH = "PersonaGen fresh"  # the reading with one persona per text
 METHODS = ("PersonaGen", "AttrPrompt", "PriorWork", "Plain")
 N_ATTRIBUTES, N_VALUES = 6, 10
 MAX_DRAWS = 10  # of one text of PriorWork, until it passes its own threshold
@@ -164,7 +165,7 @@ def attrprompt_requests(
     glosses = prompts.load_emotions(list(emotions))
     requests, width = [], len(attributes.attributes)
     for emotion in emotions:
-        stream = (_STREAMS["AttrPrompt"], _number(emotion), 0)
+        stream = (_STREAMS["AttrPrompt"], number(emotion), 0)
         u = uniforms(seed, stream, np.arange(n), width)
         for item in range(n):
             requirements = {
@@ -201,7 +202,7 @@ def priorwork_request(
     Age, gender, occupation and personality are uniform and independent: no population statistics,
     no rules, no stages (the paper's reference [22]).
     """
-    stream = (_STREAMS["PriorWork"], _number(emotion), draw)
+    stream = (_STREAMS["PriorWork"], number(emotion), draw)
     u = uniforms(seed, stream, np.array([item]), len(BASE))[0]
     values = {
         name: tables.items(name)[int(chance * len(tables.items(name)))]
@@ -225,7 +226,8 @@ def priorwork_request(
     )
 
 
-def _number(emotion: str) -> int:
+def number(emotion: str) -> int:
+    """Return a number that stands for an emotion in the streams of random draws."""
     return int.from_bytes(emotion.encode()[:6])
 
 

@@ -79,6 +79,7 @@ def predict_gold(
     *,
     elsewhere: Vectors | None = None,
     models: Sequence[str] = MODELS,
+    sizes: Sequence[int] = (),
     splits: int = 5,
     seed: int = 0,
     workers: int | None = None,
@@ -99,6 +100,8 @@ def predict_gold(
         Another corpus with the same labels (GoEmotions).
     models : sequence of str
         See `classify`.
+    sizes : sequence of int
+        Further numbers of training texts per emotion, for methods that have more.
     splits, seed : int
         Number of gold splits and their seed.
     workers : int, optional
@@ -138,8 +141,11 @@ def predict_gold(
                 jobs.append(("Gold", model, test, split, part))
         for name, vectors in trained.items():
             jobs.append((name, model, "evaluation", 0, vectors))
-            if vectors.smallest() > matched:
-                jobs.append((name, model, "evaluation", 0, vectors.first(matched)))
+            jobs += [
+                (name, model, "evaluation", 0, vectors.first(size))
+                for size in sorted({matched, *sizes})
+                if name != "phrases" and vectors.smallest() > size
+            ]
     X = np.concatenate(everything)
     workers = workers or min(cpu_count(), 4)
     guesses = Parallel(n_jobs=workers, prefer="threads")(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -114,6 +114,8 @@ def expression_requests(
     temperature: float = 1.2,
     prompt: str = "expression",
     method: str = "PersonaGen",
+    known: Sequence[str] = (*PERSONA, *SCENE),
+    extra: Callable[[int, str], Mapping[str, object]] | None = None,
 ) -> list[Request]:
     """Render one request per text: persona z, scene s, style v and emotion e.
 
@@ -133,6 +135,10 @@ def expression_requests(
         Prompt file, without ``.j2``.
     method : str
         Name of the method in all tables.
+    known : sequence of str
+        The attributes that the writer is told.
+    extra : callable, optional
+        Given item and emotion, returns what else the prompt file uses.
 
     Returns
     -------
@@ -145,7 +151,7 @@ def expression_requests(
     seen: dict[tuple, int] = {}
     requests = []
     for k, row in enumerate(scenes.to_dict("records")):
-        attributes = {name: str(row[name]) for name in (*PERSONA, *SCENE)}
+        attributes = {name: str(row[name]) for name in known}
         values = attributes | {
             "country": tables.country,
             "age_years": age_years(tables, attributes["age"], attributes["occupation"]),
@@ -153,8 +159,9 @@ def expression_requests(
         }
         spoken = emotions if design == "crossed" else [emotions[k % len(emotions)]]
         for emotion in spoken:
+            more = {} if extra is None else extra(int(row["item"]), emotion)
             messages = prompts.render(
-                prompt, values | {"emotion": emotion, "gloss": glosses[emotion]}
+                prompt, values | {"emotion": emotion, "gloss": glosses[emotion], **more}
             )
             sample = seen.get(messages_key := (messages[-1]["content"],), 0)
             seen[messages_key] = sample + 1

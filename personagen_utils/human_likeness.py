@@ -105,6 +105,26 @@ def planted_controls(texts: pd.DataFrame, *, share: float = 0.05, seed: int) -> 
     return both.astype(texts.dtypes.to_dict() | {"control": "str", "written_for": "str"})
 
 
+def second_look(texts: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return the rows that the second judge sees: those of the first n persona-scenes.
+
+    Parameters
+    ----------
+    texts : DataFrame
+        From `planted_controls`.
+    n : int
+        How many persona-scenes; all rows if there are not more.
+
+    Returns
+    -------
+    DataFrame
+        With the original index.
+    """
+    if n < 1:
+        raise KitError(f"N_SECOND = {n} must be at least 1; SECOND_JUDGE = '' asks none.")
+    return texts[texts["item"].isin(sorted(set(texts["item"]))[:n])]
+
+
 def check_texts(texts: pd.DataFrame) -> None:
     """Refuse a frame of texts that cannot be judged, in one line that names the row."""
     for column in ("item", "emotion", "text"):

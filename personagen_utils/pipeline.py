@@ -25,7 +25,7 @@ from personagen_utils.baselines import (
     write_priorwork,
 )
 from personagen_utils.expression import expression_requests, texts_frame
-from personagen_utils.human_likeness import judge_requests, planted_controls
+from personagen_utils.human_likeness import judge_requests, planted_controls, second_look
 from personagen_utils.llm import Client, Request, open_client
 from personagen_utils.paths import shown
 from personagen_utils.planted import judge_planted, plant_contradictions
@@ -97,11 +97,18 @@ async def _collect_tweets(
     """Take the tweets of all methods (notebook 08) as far as the known replies allow."""
     n, emotions, seed = p["N_TWEETS"], p["TWEET_EMOTIONS"], p["SEED"]
     how = {"language": p["LANGUAGE"], "model": p["MODEL"], "temperature": p["TEMPERATURE"]}
+    n_fresh = p["N_FRESH"] * len(emotions)
     rules = compile_rules(tables, SNS_POSTING)
-    scenes = await accept_scenes(tables, n, seed=seed, judge=judge, rules=rules, start=people)
+    scenes = await accept_scenes(
+        tables, max(n, n_fresh), seed=seed, judge=judge, rules=rules, start=people
+    )
+    posting = scenes.people
     await client.ask(
-        expression_requests(tables, scenes.people, emotions, method=TWEETS, **how)
-        + plain_requests(n, emotions, **how)
+        expression_requests(tables, posting.head(n), emotions, method=TWEETS, **how)
+        + expression_requests(
+            tables, posting.head(n_fresh), emotions, design="fresh", method=TWEETS, **how
+        )
+        + plain_requests(p["N_PLAIN"], emotions, **how)
     )
     attributes = await elicit_attributes(client, model=p["MODEL"])
     if attributes is not None:
@@ -115,7 +122,8 @@ def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:
     requests = judge_requests(rows, model=p["JUDGE_MODEL"])
     if p["SECOND_JUDGE"]:
         same = p["SECOND_JUDGE"] == p["JUDGE_MODEL"]
-        requests += judge_requests(rows, model=p["SECOND_JUDGE"], repeat=int(same))
+        looked = second_look(rows, p["N_SECOND"])
+        requests += judge_requests(looked, model=p["SECOND_JUDGE"], repeat=int(same))
     return requests
 
 

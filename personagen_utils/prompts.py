@@ -31,6 +31,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters["singular"] = lambda word: word.removesuffix("s")
+    environment.globals["percent"] = "{:.0%}".format
     return environment
 
 

@@ -126,6 +126,14 @@ def similarity_table(
     return pd.DataFrame(rows)
 
 
+def in_thousandths(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a similarity table with KID in thousandths, as papers print it."""
+    kid = table["metric"] == "KID"
+    table = table.copy()
+    table.loc[kid, ["value", "low", "high"]] *= 1000
+    return table.assign(metric=table["metric"].mask(kid, "KID, 1/1000"))
+
+
 @threadpool_limits.wrap(limits=1)  # small products: threads would wait for one another
 def _compare(name: str, made: Vectors, gold: Vectors, *, seed: int) -> list[dict[str, object]]:
     X, Y = made.X, gold.X
