@@ -4,6 +4,9 @@ The packaged all-MiniLM-L6-v2 weights get a linear head and are trained as a who
 per 700 texts on two cores. It reads texts, not vectors: testing on gold needs the gold texts.
 """
 
+from __future__ import annotations
+
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -63,40 +66,95 @@ def fine_tune(
     KitError
         For fewer than two labels or lists of different length.
     """
-    import torch
-    from tqdm.auto import tqdm
-
     if len(texts) != len(labels) or len(set(labels)) < 2:
         raise KitError(
             f"fine_tune: {len(texts)} texts, {len(labels)} labels, {len(set(labels))} different; "
             "give as many labels as texts, of at least two kinds."
         )
-    classes = sorted(set(labels))
-    target = torch.tensor([classes.index(label) for label in labels])
-    steps = max(epochs * -(-len(texts) // batch_size), least_steps)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encode, network = _network(len(classes))
-        optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda s: min(10 * (s + 1) / steps, 10 / 9 * (1 - s / steps))
-        )
-        network.train()
-        queue: list[int] = []
-        for _ in tqdm(range(steps), desc="fine-tuning", unit="step", disable=not progress):
-            if len(queue) < min(batch_size, len(texts)):
-                queue += torch.randperm(len(texts)).tolist()
-            rows, queue = queue[:batch_size], queue[batch_size:]
-            loss = torch.nn.functional.cross_entropy(
-                network(encode([texts[i] for i in rows])), target[rows]
+    tuned = MiniLM(sorted(set(labels)), seed=seed)
+    tuned.fit(
+        texts,
+        labels,
+        epochs=epochs,
+        least_steps=least_steps,
+        batch_size=batch_size,
+        rate=rate,
+        progress=progress,
+    )
+    return tuned.predict(test_texts)
+
+
+class MiniLM:
+    """MiniLM with mean pooling and a linear head, to be trained once or step by step.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        The labels.
+    seed : int
+        Seed of the head, the dropout and the order of the texts.
+    """
+
+    def __init__(self, classes: Sequence[str], *, seed: int = 0) -> None:
+        import torch
+
+        self.classes = list(classes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._encode, self._network = _network(len(self.classes))
+            self._chance = torch.get_rng_state()
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        epochs: int = 4,
+        least_steps: int = 250,
+        batch_size: int = 16,
+        rate: float = 1e-4,
+        progress: bool = False,
+    ) -> MiniLM:
+        """Train on labelled texts, from where it stands; the options are those of `fine_tune`."""
+        import torch
+        from tqdm.auto import tqdm
+
+        network, encode = self._network, self._encode
+        target = torch.tensor([self.classes.index(label) for label in labels])
+        steps = max(epochs * -(-len(texts) // batch_size), least_steps)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._chance)
+            optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimiser, lambda s: min(10 * (s + 1) / steps, 10 / 9 * (1 - s / steps))
             )
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        network.eval()
-        return np.array(classes)[_predict(network, encode, list(test_texts))]
+            network.train()
+            queue: list[int] = []
+            for _ in tqdm(range(steps), desc="fine-tuning", unit="step", disable=not progress):
+                if len(queue) < min(batch_size, len(texts)):
+                    queue += torch.randperm(len(texts)).tolist()
+                rows, queue = queue[:batch_size], queue[batch_size:]
+                loss = torch.nn.functional.cross_entropy(
+                    network(encode([texts[i] for i in rows])), target[rows]
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+            self._chance = torch.get_rng_state()
+        return self
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the predicted label of each text, an ndarray of str."""
+        self._network.eval()
+        return np.array(self.classes)[_predict(self._network, self._encode, list(texts))]
+
+    def copy(self) -> MiniLM:
+        """Return an independent copy, to go on from here more than once."""
+        twin = copy.copy(self)
+        twin._network = copy.deepcopy(self._network)
+        return twin
 
 
 def fine_tuned_predictions(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from personagen_utils.ablation import RUNGS, rung_requests
 from personagen_utils.baselines import (
     SNS_POSTING,
     TWEETS,
@@ -24,6 +25,7 @@ from personagen_utils.baselines import (
     plain_requests,
     write_priorwork,
 )
+from personagen_utils.calibration import REGISTER, calibrated_requests, load_register
 from personagen_utils.expression import expression_requests, texts_frame
 from personagen_utils.human_likeness import judge_requests, planted_controls, second_look
 from personagen_utils.llm import Client, Request, open_client
@@ -94,7 +96,7 @@ async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd
 async def _collect_tweets(
     p: Mapping[str, Any], client: Client, tables: Tables, judge: Judge, people: pd.DataFrame
 ) -> None:
-    """Take the tweets of all methods (notebook 08) as far as the known replies allow."""
+    """Take the tweets (notebooks 08, 11 and 12) as far as the known replies allow."""
     n, emotions, seed = p["N_TWEETS"], p["TWEET_EMOTIONS"], p["SEED"]
     how = {"language": p["LANGUAGE"], "model": p["MODEL"], "temperature": p["TEMPERATURE"]}
     n_fresh = p["N_FRESH"] * len(emotions)
@@ -115,6 +117,15 @@ async def _collect_tweets(
         await client.ask(attrprompt_requests(attributes, n, emotions, seed=seed, **how))
     threshold = p["THRESHOLD"]
     await write_priorwork(client, tables, n, emotions, threshold=threshold, seed=seed, **how)
+    for rung in RUNGS:
+        few = posting.head(p["N_ABLATION"])
+        await client.ask(rung_requests(tables, few, emotions, rung, **how))
+    register = load_register(p["REGISTER"] or REGISTER)
+    wanted = posting.head(p["N_CALIBRATED"])
+    examples = p["EXAMPLES"]
+    await client.ask(
+        calibrated_requests(tables, wanted, emotions, register, seed=seed, examples=examples, **how)
+    )
 
 
 def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:

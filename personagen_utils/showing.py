@@ -10,6 +10,7 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
+from personagen_utils.intervals import value_with_interval
 from personagen_utils.tables import BACKGROUND, BASE, SCENARIO, STYLE
 
 
@@ -51,6 +52,34 @@ def show_person(person: Mapping[str, object]) -> Markdown:
         if names[0] in person
     ]
     return Markdown("  \n".join(lines))
+
+
+def interval_table(
+    rows: pd.DataFrame, *, index: str, columns: str, digits: int = 2
+) -> pd.DataFrame:
+    """Return tidy rows as a table to read: value and interval in each cell, order as given.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns value, low, high and those named; one row per cell.
+    index, columns : str
+        Which column gives the lines, which the columns of the table.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    DataFrame of str
+        Empty where there is no row.
+    """
+    cells = [
+        value_with_interval(*row, digits=digits)
+        for row in rows[["value", "low", "high"]].itertuples(index=False)
+    ]
+    table = rows.assign(cells=cells).pivot(index=index, columns=columns, values="cells")
+    table = table.loc[rows[index].unique(), rows[columns].unique()].fillna("")
+    return table.rename_axis(index=None, columns=None)
 
 
 def describe(person: Mapping[str, object], names: Sequence[str]) -> str:

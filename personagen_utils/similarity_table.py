@@ -136,33 +136,100 @@ def in_thousandths(table: pd.DataFrame) -> pd.DataFrame:
 
 @threadpool_limits.wrap(limits=1)  # small products: threads would wait for one another
 def _compare(name: str, made: Vectors, gold: Vectors, *, seed: int) -> list[dict[str, object]]:
-    X, Y = made.X, gold.X
-    items, other = made.items, gold.items
     rows = []
-
-    def add(metrics: Sequence[str], statistic: Statistic) -> None:
-        found = joint_jackknife(statistic, items, other, seed=seed)
-        rows.extend(_row(metric, name, found, at) for at, metric in enumerate(metrics))
-
-    add(["FID"], _fid_statistic(X, Y))
-    infinite = sim.fid_infinity(X, Y)
-    rows.append(_row("FID_infinity", name, Interval(infinite, None, None, None, len(X)), 0))
-    add(["KID"], _kid_statistic(X, Y))
-    add(["PRD-F8", "PRD-F1/8"], _prd_statistic(X, Y))
-    add(["KL", "HC"], _cosine_statistic(X, Y))
-    add(["KL_dimensions", "HC_dimensions"], _dimension_statistic(X, Y))
-    scores, gold_scores = sim.origin_scores(X, Y, items, other)
-    add(["AUC_origin"], lambda a, b: [sim.auc(scores[a], gold_scores[b])])
+    for metrics, statistic in _statistics(made, gold).items():
+        found = joint_jackknife(statistic, made.items, gold.items, seed=seed)
+        rows += [_row(metric, name, found, at) for at, metric in enumerate(metrics)]
+        if metrics == ("FID",):
+            n, infinite = len(made.X), sim.fid_infinity(made.X, gold.X)
+            rows.append(_row("FID_infinity", name, Interval(infinite, None, None, None, n), 0))
     return rows
 
 
-def _row(metric: str, name: str, found: Interval, at: int) -> dict[str, object]:
+def _statistics(made: Vectors, gold: Vectors) -> dict[tuple[str, ...], Statistic]:
+    """Return, by the metrics it gives, each statistic of the rows that stay on both sides."""
+    X, Y = made.X, gold.X
+    scores, gold_scores = sim.origin_scores(X, Y, made.items, gold.items)
+    return {
+        ("FID",): _fid_statistic(X, Y),
+        ("KID",): _kid_statistic(X, Y),
+        ("PRD-F8", "PRD-F1/8"): _prd_statistic(X, Y),
+        ("KL", "HC"): _cosine_statistic(X, Y),
+        ("KL_dimensions", "HC_dimensions"): _dimension_statistic(X, Y),
+        ("AUC_origin",): lambda a, b: [sim.auc(scores[a], gold_scores[b])],
+    }
+
+
+@threadpool_limits.wrap(limits=1)
+def similarity_differences(
+    methods: Mapping[str, Vectors],
+    gold: Vectors,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    per_label: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare methods that wrote for the same persona-scenes, paired.
+
+    A persona-scene leaves both methods together, and so does a gold text, so what they share does
+    not widen the interval of their difference.
+
+    Parameters
+    ----------
+    methods : mapping of str to Vectors
+    gold : Vectors
+    pairs : sequence of (str, str)
+        Methods to compare; the difference is the first minus the second.
+    per_label : int, optional
+        Texts per label on both sides; default the most that all have.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Tidy rows as `similarity_table` (without FID_infinity), ``method`` "A - B".
+
+    Raises
+    ------
+    KitError
+        When two methods do not have a text for the same items and labels.
+    """
+    most = min(v.smallest() for v in (gold, *methods.values()))
+    size = most if per_label is None else per_label
+    reference = gold.first(size)
+    made = {name: methods[name].first(size) for pair in pairs for name in pair}
+    known = {name: _statistics(vectors, reference) for name, vectors in made.items()}
+    rows = []
+    for a, b in pairs:
+        x, y = made[a], made[b]
+        if not (np.array_equal(x.items, y.items) and np.array_equal(x.labels, y.labels)):
+            raise KitError(f"{a} and {b} did not write for the same persona-scenes: not paired.")
+        for metrics, first in known[a].items():
+            second = known[b][metrics]
+
+            def difference(
+                kept: np.ndarray,
+                gold_kept: np.ndarray,
+                first: Statistic = first,
+                second: Statistic = second,
+            ) -> np.ndarray:
+                return np.subtract(first(kept, gold_kept), second(kept, gold_kept))
+
+            found = joint_jackknife(difference, x.items, reference.items, seed=seed)
+            name = f"{a} - {b}"
+            rows += [_row(m, name, found, at, bounded=False) for at, m in enumerate(metrics)]
+    return pd.DataFrame(rows)
+
+
+def _row(
+    metric: str, name: str, found: Interval, at: int, *, bounded: bool = True
+) -> dict[str, object]:
     value, low, high = (
         None if v is None else float(np.atleast_1d(v)[at])
         for v in (found.value, found.low, found.high)
     )
     least, most = BOUNDS.get(metric, (None, None))
-    if low is not None and high is not None:
+    if bounded and low is not None and high is not None:
         low = low if least is None else max(low, float(least))
         high = high if most is None else min(high, float(most))
     return {
