@@ -62,7 +62,7 @@ async def collect(parameters: Mapping[str, Any], client: Client) -> dict[str, pd
     """
     p = _with_defaults(parameters)
     tables = load_tables(p["TABLES"])
-    judge = Judge(client if p["VERDICTS"] else None, p["MODEL"], p["RARE_KEEP"])
+    judge = Judge(client if p["VERDICTS"] else None, p["MODEL"], p["RARE_KEEP"], p["QUOTA"])
     seed, n = p["SEED"], p["N_PERSONAS"]
     accepted: list[Accepted] = []
     people = None

@@ -122,3 +122,43 @@ def learning_curves(
         f"{row.method} {row.value:.2f}" for row in last.itertuples()
     )
     return figure
+
+
+@styled
+def shot_curves(rows: pd.DataFrame) -> Picture:
+    """Draw accuracy against the number of labelled gold texts, one panel per test corpus.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns method (the arm), shots, on (the test corpus), value, low, high.
+
+    Returns
+    -------
+    Picture
+    """
+    panels = list(rows["on"].unique())
+    figure = Picture(figsize=(3.2 * len(panels), 3))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    palette = colours(rows["method"].unique())
+    for ax, on in zip(axes, panels, strict=True):
+        for name, part in rows[rows["on"] == on].groupby("method", sort=False):
+            part = part.sort_values("shots")
+            low, high = part["low"].astype(float), part["high"].astype(float)
+            ax.fill_between(part["shots"], low, high, color=palette[name], alpha=0.18, lw=0)
+            ax.plot(
+                part["shots"], part["value"], color=palette[name], marker="o", ms=3.5, label=name
+            )
+        sizes = sorted(rows["shots"].unique())
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.minorticks_off()
+        ax.set(title=on, xlabel="labelled gold texts per emotion")
+    axes[0].set_ylabel("accuracy")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
+    few = rows[rows["shots"] == rows["shots"].min()]
+    figure.alt = f"Accuracy with {few['shots'].iloc[0]} labelled texts per emotion: " + "; ".join(
+        f"{row.on}, {row.method} {row.value:.2f}" for row in few.itertuples()
+    )
+    return figure

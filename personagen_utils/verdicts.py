@@ -30,6 +30,7 @@ LABELS = ("natural", "rare but plausible", "implausible")
 NOT_JUDGED = "not judged"
 MAX_REDRAWS = 5
 _MAX_RESTARTS = 40
+_QUOTA_STREAM, _CANDIDATES = 1000, 2000  # redraws that keep a quota, and how many of them
 _RARE_STREAM = 10  # streams of their own for the decision to keep a rare draw
 
 
@@ -51,15 +52,23 @@ class Judge:
     model : str
     rare_keep : float
         Probability with which a rare but plausible draw is kept (the paper keeps all: 1.0).
+    quota : sequence of str
+        Attributes of stages 1 and 2 that a redraw keeps from the person's first draw, the most
+        important first, so that what the judge rejects does not shift their shares. Redraws then
+        differ from those of a study without quotas, and so from its recordings.
     """
 
     client: Client | None
     model: str = "gpt-4.1-mini"
     rare_keep: float = 1.0
+    quota: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.rare_keep <= 1:
             raise KitError(f"RARE_KEEP = {self.rare_keep} must lie between 0 and 1.")
+        for name in self.quota:
+            if name not in PERSONA:
+                raise KitError(f"QUOTA names {name!r}; it may name {', '.join(PERSONA)}.")
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,7 @@ async def accept(
         open_ = [p for p in people if p.state == "open" and p.passed < upto]
         if not open_:
             break
-        _draw(tables, open_, seed, rules)
+        _draw(tables, open_, seed, rules, judge.quota)
         drawn = [p for p in open_ if p.state == "open"]
         await _judge(tables, drawn, seed, judge, log)
     numbers = ["item", "restart", *(f"redraws_{stage}" for stage in range(1, upto + 1))]
@@ -275,7 +284,13 @@ def _start(items: Sequence[int], start: pd.DataFrame | None) -> list[_Person]:
     return people
 
 
-def _draw(tables: Tables, people: list[_Person], seed: int, rules: SceneRules | None) -> None:
+def _draw(
+    tables: Tables,
+    people: list[_Person],
+    seed: int,
+    rules: SceneRules | None,
+    quota: Sequence[str] = (),
+) -> None:
     """Draw the next stage of each person; those in the same stream in one go."""
     streams: dict[tuple[int, int, int], list[_Person]] = {}
     for person in people:
@@ -286,7 +301,10 @@ def _draw(tables: Tables, people: list[_Person], seed: int, rules: SceneRules | 
         items = np.array([person.item for person in group])
         known = pd.DataFrame([person.attributes for person in group])
         at = {"seed": seed, "restart": restart, "redraw": redraw}
-        if stage == 1:
+        held = [name for name in quota if name in COLUMNS[stage]]
+        if held and (redraw or (restart and stage == 1)):
+            frame = _within_quota(tables, stage, items, known, held, **at)
+        elif stage == 1:
             frame = draw_base_personas(tables, items, **at)
         elif stage == 2:
             frame = draw_backgrounds(tables, known, items, **at)
@@ -297,6 +315,42 @@ def _draw(tables: Tables, people: list[_Person], seed: int, rules: SceneRules | 
                 person.state = "cannot meet"
             else:
                 person.attributes = person.attributes | row
+
+
+def _within_quota(
+    tables: Tables,
+    stage: int,
+    items: np.ndarray,
+    known: pd.DataFrame,
+    held: list[str],
+    *,
+    seed: int,
+    restart: int,
+    redraw: int,
+) -> pd.DataFrame:
+    """Draw each person again until the attributes held are those of the first draw.
+
+    Each person has so many candidates of its own; when none has all the attributes, the first that
+    has most of them in the order of their importance is taken.
+    """
+    at = {"seed": seed, "restart": restart, "redraw": _QUOTA_STREAM + redraw}
+    rows = []
+    for k, item in enumerate(items):
+        own = np.array([item])
+        candidates = np.arange(item * _CANDIDATES, (item + 1) * _CANDIDATES)
+        if stage == 1:
+            first = draw_base_personas(tables, own, seed=seed)
+            drawn = draw_base_personas(tables, candidates, **at)
+        else:
+            person = known.iloc[[k]]
+            first = draw_backgrounds(tables, person, own, seed=seed, restart=restart)
+            same = person.iloc[np.zeros(_CANDIDATES, dtype=int)].reset_index(drop=True)
+            drawn = draw_backgrounds(tables, same, candidates, **at)
+        kept = np.logical_and.accumulate(
+            [(drawn[name] == first[name].iloc[0]).to_numpy() for name in held]
+        ).sum(axis=0)
+        rows.append(drawn.iloc[[int(kept.argmax())]])
+    return pd.concat(rows, ignore_index=True)
 
 
 async def _judge(
