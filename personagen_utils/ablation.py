@@ -84,6 +84,7 @@ def paired(texts: pd.DataFrame) -> pd.DataFrame:
         Sorted by rung, emotion and item, with the column scene (0 to n - 1 on every rung); only
         texts that every rung has.
     """
+    texts = texts.reset_index(drop=True)
     scene = texts.groupby("rung", sort=False)["item"].rank("dense").astype(int) - 1
     texts = texts.assign(scene=scene)
     rungs = texts["rung"].nunique()

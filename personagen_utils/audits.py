@@ -202,7 +202,7 @@ def attribute_leakage(
 
 
 def _stem(word: str) -> str:
-    return word.removesuffix("es") if word.endswith("ses") else word.removesuffix("s")
+    return re.sub(r"(?:es|s|e)$", "", word)
 
 
 def _value_words(value: str) -> set[str]:

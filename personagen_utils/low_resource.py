@@ -75,6 +75,7 @@ def low_resource(
     shots: Sequence[int],
     draws: Mapping[str, int],
     elsewhere: Vectors | None = None,
+    test: int = TEST_PER_LABEL,
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Train classifiers of embeddings on a few gold texts with and without company.
@@ -91,6 +92,8 @@ def low_resource(
         Draws per model of `downstream.classify`, for example ``{"logistic": 20}``.
     elsewhere : Vectors, optional
         Another corpus to test on.
+    test : int
+        Gold texts per label that each draw tests on.
     workers : int, optional
         Fits at a time; default the cores, at most 4.
 
@@ -103,7 +106,7 @@ def low_resource(
     labels = np.asarray(gold.labels).astype(str)
     jobs = []
     for model, count in draws.items():
-        for draw, k, train, tested in gold_draws(gold, shots, count):
+        for draw, k, train, tested in gold_draws(gold, shots, count, test=test):
             rows = np.array([where[i] for i in train], dtype=int)
             test_rows = np.array([where[i] for i in tested], dtype=int)
             for arm, extra in added.items():

@@ -301,16 +301,18 @@ def _draw(
         items = np.array([person.item for person in group])
         known = pd.DataFrame([person.attributes for person in group])
         at = {"seed": seed, "restart": restart, "redraw": redraw}
-        held = [name for name in quota if name in COLUMNS[stage]]
-        if held and (redraw or (restart and stage == 1)):
-            frame = _within_quota(tables, stage, items, known, held, **at)
-        elif stage == 1:
+        if stage == 1:
             frame = draw_base_personas(tables, items, **at)
         elif stage == 2:
             frame = draw_backgrounds(tables, known, items, **at)
         else:
             frame = draw_scenes(rules, known, items, **at)
-        for person, row in zip(group, frame.astype(object).to_dict("records"), strict=True):
+        rows = frame.astype(object).to_dict("records")
+        if held := [name for name in quota if name in COLUMNS[stage]]:
+            again = [k for k, p in enumerate(group) if p.restart or any(p.redraws.values())]
+            for k in again:
+                rows[k] = _within_quota(tables, stage, group[k], held, **at)
+        for person, row in zip(group, rows, strict=True):
             if stage == 3 and pd.isna(row["activity"]):
                 person.state = "cannot meet"
             else:
@@ -320,37 +322,32 @@ def _draw(
 def _within_quota(
     tables: Tables,
     stage: int,
-    items: np.ndarray,
-    known: pd.DataFrame,
+    person: _Person,
     held: list[str],
     *,
     seed: int,
     restart: int,
     redraw: int,
-) -> pd.DataFrame:
-    """Draw each person again until the attributes held are those of the first draw.
+) -> dict[str, str]:
+    """Draw a person again until the attributes held are those of the very first draw.
 
     Each person has so many candidates of its own; when none has all the attributes, the first that
     has most of them in the order of their importance is taken.
     """
     at = {"seed": seed, "restart": restart, "redraw": _QUOTA_STREAM + redraw}
-    rows = []
-    for k, item in enumerate(items):
-        own = np.array([item])
-        candidates = np.arange(item * _CANDIDATES, (item + 1) * _CANDIDATES)
-        if stage == 1:
-            first = draw_base_personas(tables, own, seed=seed)
-            drawn = draw_base_personas(tables, candidates, **at)
-        else:
-            person = known.iloc[[k]]
-            first = draw_backgrounds(tables, person, own, seed=seed, restart=restart)
-            same = person.iloc[np.zeros(_CANDIDATES, dtype=int)].reset_index(drop=True)
-            drawn = draw_backgrounds(tables, same, candidates, **at)
-        kept = np.logical_and.accumulate(
-            [(drawn[name] == first[name].iloc[0]).to_numpy() for name in held]
-        ).sum(axis=0)
-        rows.append(drawn.iloc[[int(kept.argmax())]])
-    return pd.concat(rows, ignore_index=True)
+    own = np.array([person.item])
+    candidates = np.arange(person.item * _CANDIDATES, (person.item + 1) * _CANDIDATES)
+    first = draw_base_personas(tables, own, seed=seed)
+    if stage == 1:
+        drawn = draw_base_personas(tables, candidates, **at)
+    else:
+        first = draw_backgrounds(tables, first, own, seed=seed)
+        same = pd.DataFrame([person.attributes] * _CANDIDATES)
+        drawn = draw_backgrounds(tables, same, candidates, **at)
+    kept = np.logical_and.accumulate(
+        [(drawn[name] == first[name].iloc[0]).to_numpy() for name in held]
+    ).sum(axis=0)
+    return drawn.astype(object).iloc[int(kept.argmax())].to_dict()
 
 
 async def _judge(
