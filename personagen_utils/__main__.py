@@ -99,7 +99,14 @@ themselves, without anything that changes from run to run. Refused for a noteboo
 other parameters than it shows, or was edited since.
 
 example:
-  python -m personagen_utils publish data/runs/demo
+  python -m personagen_utils publish data/runs/paper
+"""
+COMPARE = """\
+Compare the results of a run of the paper study with those that the committed notebooks show, within
+what another machine's arithmetic may change. The exit status is 1 if a number differs.
+
+example:
+  python -m personagen_utils compare data/runs/paper
 """
 
 
@@ -196,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     publish.add_argument("--only", nargs="+", default=[], metavar="NN", help="only these notebooks")
 
+    compare = add("compare", _compare, "hold a run's results against the committed ones", COMPARE)
+    compare.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+
     add("recordings", _recordings, "check the shipped recordings", "Check the shipped recordings.")
     return parser
 
@@ -287,6 +297,19 @@ def _publish(run_dir: str, only: Sequence[str]) -> None:
     from personagen_utils.publish import publish
 
     print("Outputs taken over:", ", ".join(publish(run_dir, only)))
+
+
+def _compare(run_dir: str) -> int:
+    from personagen_utils.committed import compare
+
+    differences = compare(run_dir)
+    if differences.empty:
+        print("All results agree with the committed ones.")
+        return 0
+    print(f"{len(differences)} numbers differ from the committed ones:")
+    for result, part in differences.groupby("result"):
+        print(f"{result}\n{part.drop(columns='result').dropna(axis=1, how='all').to_string()}")
+    return 1
 
 
 def _recordings() -> None:

@@ -25,6 +25,7 @@ from personagen_utils.paths import DATA
 from personagen_utils.similarity_table import Vectors
 
 TEST_PER_LABEL = 100  # gold texts that each draw keeps for testing
+LEAST_DRAWS = 5  # for an interval: that of two draws says nothing
 MEASURED = DATA / "gold" / "low_resource.json"
 TESTS = {"in domain": "gold", "elsewhere": "GoEmotions"}
 
@@ -211,7 +212,7 @@ def over_draws(found: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Tidy rows: metric "accuracy", method (the arm), model, shots, test, value, low, high, n
-        (draws). A single draw has no interval.
+        (draws). Fewer than `LEAST_DRAWS` have no interval.
     """
     rows = []
     for key, part in found.groupby(["arm", "model", "shots", "test"], sort=False):
@@ -255,7 +256,7 @@ def paired_gains(found: pd.DataFrame, arm: str, against: Sequence[str]) -> pd.Da
 
 def _t(values: np.ndarray) -> dict[str, object]:
     n, value = len(values), float(values.mean())
-    if n < 2:
+    if n < LEAST_DRAWS:
         return {"value": value, "low": None, "high": None, "n": n}
     reach = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return {"value": value, "low": value - float(reach), "high": value + float(reach), "n": n}

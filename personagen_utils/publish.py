@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 
+from personagen_utils import committed
 from personagen_utils.errors import KitError
 from personagen_utils.files import write_atomic
 from personagen_utils.paths import ROOT, resolve, shown
@@ -33,7 +34,8 @@ def publish(
     Returns
     -------
     list of str
-        Names of the notebooks written.
+        Names of the notebooks written. When all were asked for, the run's results go to
+        data/published as well, with hashes of what made them (`committed`).
 
     Raises
     ------
@@ -51,6 +53,8 @@ def publish(
             published.append(notebook.name)
     if not published:
         raise KitError(f"No executed notebook in {shown(folder)}/notebooks to take outputs from.")
+    if notebooks is None and not only:
+        committed.keep(folder)
     return published
 
 

@@ -79,22 +79,26 @@ def test_company_that_is_right_helps_and_company_that_is_wrong_harms():
 
 
 def test_intervals_over_draws_by_hand():
+    x, y = [0.5, 0.7, 0.6, 0.6, 0.6], [0.4, 0.5, 0.45, 0.45, 0.45]
     found = pd.DataFrame(
         {
-            "arm": ["x", "x", "y", "y"],
+            "arm": ["x"] * 5 + ["y"] * 5,
             "model": "logistic",
             "shots": 10,
-            "draw": [0, 1, 0, 1],
+            "draw": [0, 1, 2, 3, 4] * 2,
             "test": "in domain",
-            "accuracy": [0.5, 0.7, 0.4, 0.5],
+            "accuracy": x + y,
         }
     )
-    x = over_draws(found).set_index("method").loc["x"]
-    assert x["value"] == pytest.approx(0.6)
-    assert x["high"] - x["value"] == pytest.approx(12.7062 * 0.1)  # t with one degree of freedom
+    t = 2.776445  # four degrees of freedom
+    row = over_draws(found).set_index("method").loc["x"]
+    assert row["value"] == pytest.approx(0.6)
+    assert row["high"] - row["value"] == pytest.approx(t * np.std(x, ddof=1) / 5**0.5)
     gain = paired_gains(found, "x", ["y"]).iloc[0]
     assert gain["value"] == pytest.approx(0.15)
-    assert gain["high"] - gain["value"] == pytest.approx(12.7062 * 0.05)
+    gains = np.subtract(x, y)
+    assert gain["high"] - gain["value"] == pytest.approx(t * gains.std(ddof=1) / 5**0.5)
+    assert over_draws(found[found["draw"] < 4])["low"].isna().all()
 
 
 def test_tuned_numbers_are_kept_for_the_very_texts_only(tmp_path):

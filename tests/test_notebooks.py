@@ -21,7 +21,11 @@ from personagen_utils.paths import ROOT
 from personagen_utils.study import find_notebooks, load_study
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-SMALL = {"N_PERSONAS": 12, "N_TWEETS": 12, "SPLITS": 2, "GOLD_SPLITS": 1, "CURVE_DRAWS": 1}
+SMALL = {
+    **{"N_PERSONAS": 12, "N_TWEETS": 12, "N_PLAIN": 6, "N_FRESH": 2, "N_ABLATION": 12},
+    **{"N_CALIBRATED": 12, "SHOTS": [5, 20], "DRAWS": 2, "LIGHTGBM_DRAWS": 0, "N_TARGET": 20000},
+    **{"SPLITS": 2, "GOLD_SPLITS": 1, "CURVE_DRAWS": 1},
+}
 """Parameters that make the chain of all notebooks small; only those declared are given."""
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

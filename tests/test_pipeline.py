@@ -34,6 +34,15 @@ def test_every_request_of_the_demo_study_is_recorded(demo) -> None:
     assert known["texts"]["text"].is_unique
 
 
+def test_every_request_of_the_paper_study_is_recorded(tmp_path) -> None:
+    client = open_client(backend="export", store=tmp_path / "own.sqlite", progress=False)
+    paper = load_study("paper", find_notebooks()).parameters
+    known = asyncio.run(pipeline.collect(paper, client))
+    missing = [(r.kind, r.meta.get("method"), r.meta.get("stage")) for r in client.outbox.values()]
+    assert missing == []
+    assert len(known["texts"]) == 7 * paper["N_PERSONAS"] == 3500
+
+
 def test_recorded_texts_say_what_they_are(demo) -> None:
     _, known = demo
     assert set(known["texts"]["model"]) == {"recorded-llm"}
