@@ -23,6 +23,7 @@ from personagen_utils.study import Notebook, find_notebooks
 
 PUBLISHED = DATA / "published"
 PACKAGE = ROOT / "personagen_utils"
+FIGURE = "table4_mcd.png"  # shown in the README
 RELATIVE, ABSOLUTE = 0.05, 0.01  # how far a number may move with another machine's arithmetic
 
 
@@ -116,6 +117,9 @@ def keep(run_dir: str | Path, *, folder: Path = PUBLISHED) -> list[str]:
         rows = json.loads(path.read_text("utf-8"))["rows"]
         text = json.dumps(rows, ensure_ascii=False).replace("}, {", "},\n {")
         write_atomic(folder / path.name, (text + "\n").encode())
+    figure = resolve(run_dir) / "figures" / FIGURE
+    if figure.exists():
+        write_atomic(folder / FIGURE, figure.read_bytes())
     write_atomic(folder / "hashes.json", (json.dumps(hashes(), indent=1) + "\n").encode())
     return [path.stem for path in results]
 
