@@ -174,7 +174,8 @@ def low_resource_tuned(
     for arm, extra in added.items():
         start = MiniLM(classes, seed=seed)
         if extra is not None:
-            start.fit(extra["text"].tolist(), extra["label"].tolist(), progress=progress)
+            company = extra["text"].tolist(), extra["label"].tolist()
+            start.fit(*company, **COMPANY, progress=progress)
         for draw, k, train, tested in gold_draws(gold, shots, draws):
             if k == 0 and (extra is None or draw):
                 continue
@@ -196,8 +197,11 @@ def low_resource_tuned(
 FIRST = {"epochs": 4, "least_steps": 250}
 """How long a network that knows nothing yet is trained on the few."""
 
-FURTHER = {"epochs": 4, "least_steps": 60, "rate": 5e-5}
-"""How long, and how gently, one that has seen the added texts goes on with the few."""
+COMPANY = {"epochs": 2, "least_steps": 250}
+"""How long one is trained on the added texts before it sees the few."""
+
+FURTHER = {"epochs": 4, "least_steps": 40, "rate": 5e-5}
+"""How long, and how gently, it then goes on with the few (settled on the development part)."""
 
 
 def _hits(test: str, guess: np.ndarray, truth: np.ndarray) -> dict[str, object]:
