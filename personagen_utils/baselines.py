@@ -7,6 +7,7 @@ draw depends on the seed, the item and the emotion alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -167,6 +168,7 @@ def attrprompt_requests(
     for emotion in emotions:
         stream = (_STREAMS["AttrPrompt"], number(emotion), 0)
         u = uniforms(seed, stream, np.arange(n), width)
+        seen: Counter[str] = Counter()
         for item in range(n):
             requirements = {
                 a.name: a.values[int(chance * len(a.values))]
@@ -178,11 +180,12 @@ def attrprompt_requests(
                 "language": language,
                 "requirements": requirements,
             }
-            requests.append(
-                _request(
-                    "attrprompt", values, "AttrPrompt", item, model=model, temperature=temperature
-                )
+            request = _request(
+                "attrprompt", values, "AttrPrompt", item, model=model, temperature=temperature
             )
+            prompt = request.messages[-1]["content"]
+            requests.append(replace(request, sample=seen[prompt]))  # asked anew, not copied
+            seen[prompt] += 1
     return requests
 
 
