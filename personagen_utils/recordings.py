@@ -248,7 +248,10 @@ def _form(meta: dict[str, Any], content: str) -> str | None:
     from personagen_utils.expression import form_problem
 
     if meta["kind"] != "text":
-        return None
+        body = json.loads(content) if meta["schema"] else {}
+        if "text" not in body:
+            return None
+        content = body["text"]  # a text that came with its own score
     return form_problem(content, meta["meta"].get("language") or "English")
 
 
