@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from llm_servers import Host, completion, ok
 
 from personagen_utils import replay
+from personagen_utils.baselines import ScoredText
 from personagen_utils.chat import Request
 from personagen_utils.errors import KitError
 from personagen_utils.llm import Client, open_client
@@ -221,6 +222,21 @@ def test_an_own_check_says_what_is_sound(folders):
         export, name="demo", recordings=recordings, check=lambda meta, content: "too glad"
     )
     assert report.refused[0].endswith("too glad")
+
+
+def test_a_text_with_its_own_score_keeps_the_form_too(folders):
+    export, recordings = folders
+    requests = [replace(text(k), kind="score", schema=ScoredText) for k in range(2)]
+    export_requests({r.key: r for r in requests}, export)
+    said = [{"text": "One. Two. Three.", "score": 5}, {"text": "One. Two.", "score": 5}]
+    lines = [
+        json.dumps({"custom_id": request.key, "content": json.dumps(content)})
+        for request, content in zip(requests, said, strict=True)
+    ]
+    (export / "replies-001.jsonl").write_text("\n".join(lines))
+    report = import_replies(export, name="own", recordings=recordings)
+    assert (report.accepted, report.open) == (1, 1)
+    assert "3 sentences instead of at most 2" in report.refused[0]
 
 
 def test_a_folder_without_an_export_is_named(tmp_path):
