@@ -77,13 +77,29 @@ def recording_report(
         sound = [_is_sound(row) for row in members]
         figures = [("replies", "", len(members), len(members))]
         figures += [("valid, share", "", float(np.mean(sound)), len(members))]
-        if kind == "text":
-            figures += _text_figures(members, cache, seed)
+        said = [text for text in map(_said, members) if text is not None]
+        if said:
+            figures += _distinctness(said, embed(said, cache=cache))
+            figures += _text_figures(members, said, embed(said, cache=cache), seed)
         for metric, group, value, n in figures:
-            row = {"method": method if kind == "text" else f"{method} ({kind})", "metric": metric}
+            row = {"method": method if said else f"{method} ({kind})", "metric": metric}
             gate = _gate(method, metric, value)
             rows.append(row | {"group": group, "value": value, "n": n, "gate": gate})
     return pd.DataFrame(rows, columns=["method", "metric", "group", "value", "n", "gate"])
+
+
+def recording_gates(
+    *, recordings: str | Path = RECORDINGS, cache: str | Path | None = CACHE
+) -> pd.DataFrame:
+    """Return the gates of PersonaGen's recorded texts alone: the rows of `recording_report`."""
+    rows = []
+    for (_, method), members in _methods("all", recordings).items():
+        if method in GATED:
+            said = [text for text in map(_said, members) if text is not None]
+            for metric, group, value, n in _distinctness(said, embed(said, cache=cache)):
+                row = {"method": method, "metric": metric, "group": group, "value": value, "n": n}
+                rows.append(row | {"gate": _gate(method, metric, value)})
+    return pd.DataFrame(rows)
 
 
 def neighbours_to_read(
@@ -164,13 +180,19 @@ def _is_sound(row: Recorded) -> bool:
         return False
 
 
-def _text_figures(
-    members: list[Recorded], cache: str | Path | None, seed: int
-) -> list[tuple[str, str, float, int]]:
-    """Return (metric, group, value, n) of one method's texts."""
-    texts = [row.answer.content for row in members]
-    emotions = [row.note.get("emotion") or "" for row in members]
-    vectors, n = embed(texts, cache=cache), len(texts)
+def _said(row: Recorded) -> str | None:
+    """Return the text of a reply: all of it, or what came with its own score; None if neither."""
+    if row.note["kind"] == "text":
+        return row.answer.content
+    try:
+        return json.loads(row.answer.content).get("text")
+    except (ValueError, AttributeError):
+        return None
+
+
+def _distinctness(texts: list[str], vectors: np.ndarray) -> list[tuple[str, str, float, int]]:
+    """Return (metric, group, value, n) of the measures that are gates for PersonaGen."""
+    n = len(texts)
     opening, share = most_common_opening(texts)
     figures = [
         ("equal texts", "", n - len({text.casefold() for text in texts}), n),
@@ -180,6 +202,16 @@ def _text_figures(
     if n > 1:
         same = near_duplicates(vectors)
         figures.append(("near-duplicates (cosine >= .95), share", "", same, n))
+    return figures
+
+
+def _text_figures(
+    members: list[Recorded], texts: list[str], vectors: np.ndarray, seed: int
+) -> list[tuple[str, str, float, int]]:
+    """Return (metric, group, value, n) of what else is to be known of one method's texts."""
+    members = [row for row in members if _said(row) is not None]
+    emotions, n = [row.note.get("emotion") or "" for row in members], len(texts)
+    figures: list[tuple[str, str, float, int]] = []
     frame = pd.DataFrame({"emotion": emotions, "length": [len(text) for text in texts]})
     frame["naming"] = [_names(text, own) for text, own in zip(texts, emotions, strict=True)]
     for emotion, part in frame.groupby("emotion"):

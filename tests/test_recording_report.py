@@ -11,6 +11,7 @@ from personagen_utils.errors import KitError
 from personagen_utils.recording_report import (
     most_common_opening,
     neighbours_to_read,
+    recording_gates,
     recording_report,
 )
 
@@ -100,3 +101,23 @@ def test_neighbours_are_the_nearest_others(tmp_path):
 def test_an_unknown_recording_is_named(tmp_path):
     with pytest.raises(KitError, match=r"mine\.jsonl\.gz does not exist"):
         recording_report("mine", recordings=tmp_path)
+
+
+def test_texts_with_their_own_score_are_described_too(tmp_path):
+    said = [("joy", "We won and I am glad."), ("fear", "The lift shook and I am afraid.")]
+    write(
+        tmp_path,
+        [("PriorWork", e, json.dumps({"text": t, "score": 5})) for e, t in said],
+        "score",
+    )
+    report = recording_report(recordings=tmp_path, cache=None)
+    assert figure(report, "equal texts", "PriorWork") == (0, "")
+    assert figure(report, "valid, share", "PriorWork") == (1.0, "")
+
+
+def test_the_shipped_texts_of_personagen_pass_their_gates():
+    gates = recording_gates()
+    assert set(gates["method"]) == {"PersonaGen", "PersonaGen tweets"}
+    assert (gates["n"] >= 3000).all()
+    failed = gates[gates["gate"] != "passed"]
+    assert failed.empty, failed.to_string()
