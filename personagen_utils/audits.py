@@ -23,6 +23,7 @@ from personagen_utils.errors import KitError
 from personagen_utils.intervals import jackknife
 from personagen_utils.tables import Tables
 
+_NUMBERS = ("value", "low", "high", "n")
 LEAST_EXPECTED = 5  # of a cell of a chi-square test; rarer ones are pooled
 
 
@@ -269,7 +270,7 @@ def guessable(
                 "n": len(y),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["metric", "attribute", *_NUMBERS[:3], "classes", "n"])
 
 
 def match_by_group(scores: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
@@ -305,7 +306,7 @@ def match_by_group(scores: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFr
                     "n": len(part),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["metric", "attribute", "group", *_NUMBERS])
 
 
 def nearest_gold(vectors: np.ndarray, gold: np.ndarray) -> np.ndarray:

@@ -127,6 +127,11 @@ def read_gold(
     rows["label"] = [str(v).strip() for v in rows["label"]]
     if mapping is None:
         verified = _verify(frames, name)
+        if targets is not None and rows["label"].str.fullmatch(r"\d+").all():
+            raise KitError(
+                f"{name}: its labels are numbers; say in GOLD_MAPPING which emotion each stands "
+                "for, for example {'0': joy, '1': anger}."
+            )
         rows["label"] = _named(rows["label"], name)
     else:
         verified = None

@@ -55,12 +55,11 @@ def own_texts(path: str | Path, *, text: str = "text", label: str = "emotion") -
         raise KitError(
             f"{name}: is not a readable CSV table ({reason}); quote texts that hold commas."
         ) from None
-    for parameter, column in (("text", text), ("label", label)):
+    for column in (text, label):
         if column not in table:
             there = ", ".join(map(str, table.columns))
-            raise KitError(
-                f"{name}: has no column {column!r}; it has {there}. Name yours with {parameter}=."
-            )
+            way = "save it with commas" if ";" in there else f"rename yours to {column!r}"
+            raise KitError(f"{name}: has no column {column!r}; it has {there}: {way}.")
     if table.empty:
         raise KitError(f"{name}: has a header and no texts.")
     for what, column in (("text", text), ("label", label)):

@@ -16,7 +16,7 @@ import pandas as pd
 from personagen_utils.errors import KitError
 from personagen_utils.paths import shown
 from personagen_utils.sampling import encode, uniforms
-from personagen_utils.tables import SCENARIO, SCENE, STYLE, Tables
+from personagen_utils.tables import SCENARIO, SCENE, STYLE, Tables, rules_of
 
 STAGE = 3
 CLASS = ("age", "occupation", "family_structure")  # what the rules ask about a person
@@ -63,6 +63,17 @@ def compile_rules(tables: Tables, restrict: dict[str, list[str]] | None = None) 
     KitError
         If a rule or the restriction names something unknown, or nobody can meet the restriction.
     """
+    for element, allowed in (restrict or {}).items():
+        if element in SCENE and not isinstance(allowed, str | list | tuple):
+            raise KitError(
+                f"RESTRICT: {element} wants a list of items, for example "
+                f"{{{element}: [{tables.items(element)[0]}]}}."
+            )
+    with rules_of(tables.folder / "scenario_rules.yaml"):
+        return _compile(tables, restrict)
+
+
+def _compile(tables: Tables, restrict: dict[str, list[str]] | None) -> SceneRules:
     rules = tables.scenario_rules
     path = shown(tables.folder / "scenario_rules.yaml")
     sizes = {name: len(tables.items(name)) for name in (*CLASS, *SCENE)}

@@ -224,6 +224,27 @@ def _check(name: str, value: Any, notebooks: Sequence[Notebook], *, where: str) 
                 f"{where}: {name} is {value!r}, but {nb.name} wants {kind} like {default!r}."
             )
 
+    least, most = RANGES.get(name, (None, None))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = least is not None and not value >= least, most is not None and not value <= most
+        if low or high:
+            allowed = f"at least {least}" if most is None else f"between {least} and {most}"
+            raise StudyError(f"{where}: {name} is {value!r}, but must be {allowed}.")
+
+
+RANGES: dict[str, tuple[float, float | None]] = {
+    **dict.fromkeys(("SEED", "ANALYSIS_SEED"), (0, 2**32 - 1000)),
+    **dict.fromkeys(("PERSON", "N_FRESH", "LIGHTGBM_DRAWS"), (0, None)),
+    **dict.fromkeys(("N_PERSONAS", "N_PLAIN", "N_SECOND", "DRAWS", "CURVE_DRAWS"), (1, None)),
+    **dict.fromkeys(("SPLITS", "GOLD_SPLITS"), (1, None)),
+    **dict.fromkeys(("N_TWEETS", "N_ABLATION", "N_CALIBRATED"), (6, None)),
+    **dict.fromkeys(("RARE_KEEP", "SHOW_RARE_KEEP"), (0, 1)),
+    "TEMPERATURE": (0, 2),
+    "THRESHOLD": (1, 5),
+    "MAX_POINTS": (50, None),
+    "N_TARGET": (1000, None),
+}
+"""The values that a parameter may have, where its type alone does not say so."""
 
 _KINDS = {
     str: "a text",

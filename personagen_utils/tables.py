@@ -13,6 +13,8 @@ it, and name it in the parameter TABLES to use your own figures.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +198,8 @@ def load_tables(name: str | Path) -> Tables:
     """
     from personagen_utils.conditional import build_table  # which needs the classes above
 
+    if not str(name).strip():
+        raise KitError("TABLES is empty: name jp, us, or a folder of your own tables.")
     shipped = DATA / "distributions" / str(name)
     folder = shipped if shipped.is_dir() else resolve(name)
     if not folder.is_dir():
@@ -221,7 +225,10 @@ def load_tables(name: str | Path) -> Tables:
         scenario_rules=scenario_rules,
     )
     for attribute in PERSONA:
-        loaded.tables[attribute] = build_table(loaded, attribute, frames[attribute])
+        if frames[attribute].empty:
+            raise KitError(f"{shown(folder / (attribute + '.csv'))} holds no row.")
+        with rules_of(folder / "persona_rules.yaml"):
+            loaded.tables[attribute] = build_table(loaded, attribute, frames[attribute])
     for attribute in SCENARIO:
         loaded.weights[attribute] = frames[attribute].set_index("item")["percent"] / 100
     for attribute in STYLE:
@@ -232,11 +239,30 @@ def load_tables(name: str | Path) -> Tables:
     return loaded
 
 
+@contextmanager
+def rules_of(path: Path) -> Iterator[None]:
+    """Say which rules file is built otherwise than the kit expects, in one line.
+
+    A rule left empty, a list in place of a mapping or a missing section would otherwise end in an
+    error that names neither file nor rule.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
+        raise KitError(
+            f"{shown(path)} is not built like data/distributions/jp/{path.name} "
+            f"({type(error).__name__}: {error}): a rule is empty, missing, or a list where names "
+            "with lists are wanted."
+        ) from error
+
+
 def _read_rules(path: Path) -> dict:
     if not path.is_file():
         raise KitError(f"{shown(path)} is missing; copy it from data/distributions/jp and edit it.")
     try:
         rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise KitError(f"{shown(path)} is not UTF-8; save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise KitError(f"{shown(path)} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(rules, dict):
@@ -249,8 +275,12 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise KitError(f"{shown(path)} is missing; copy it from data/distributions/jp and edit it.")
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise KitError(f"{shown(path)} is not UTF-8; save it as UTF-8 CSV.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise KitError(f"{shown(path)} cannot be read as CSV: {str(error).strip()}") from None
+    if frame.shape[1] == 1 and ";" in str(frame.columns[0]):
+        raise KitError(f"{shown(path)} is separated by semicolons; save it with commas.")
     absent = [column for column in columns if column not in frame]
     if absent:
         raise KitError(f"{shown(path)}, line 1: the column {absent[0]!r} is missing.")

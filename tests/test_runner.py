@@ -15,7 +15,7 @@ from personagen_utils import runner
 from personagen_utils.errors import KitError
 from personagen_utils.publish import publish
 from personagen_utils.runner import run_study
-from personagen_utils.study import StudyError, find_notebooks, load_study
+from personagen_utils.study import RANGES, StudyError, find_notebooks, load_study
 
 KEY = "sk-canary-0123456789"
 
@@ -279,3 +279,24 @@ def test_outputs_are_published_as_if_run_by_hand(go, chain, tmp_path, write_note
     assert (chain / "03_shown.ipynb").read_bytes() == before
     with pytest.raises(KitError, match=r"02_count\.ipynb shows"):
         publish(tmp_path / "run", ["02"], notebooks=chain)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("N_PERSONAS=0", "N_PERSONAS is 0, but must be at least 1"),
+        ("SEED=-1", "SEED is -1, but must be between 0 and"),
+        ("RARE_KEEP=1.5", "RARE_KEEP is 1.5, but must be between 0 and 1"),
+        ("TEMPERATURE=.nan", "TEMPERATURE is nan, but must be between 0 and 2"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_runs(override, said):
+    with pytest.raises(StudyError, match=said):
+        load_study("demo", find_notebooks(), overrides=[override])
+
+
+def test_every_range_is_of_a_parameter_and_holds_its_default():
+    defaults = {name: value for nb in find_notebooks() for name, value in nb.defaults.items()}
+    for name, (least, most) in RANGES.items():
+        assert defaults[name] >= least
+        assert most is None or defaults[name] <= most

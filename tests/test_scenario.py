@@ -1,6 +1,7 @@
 """Scenes keep every rule, checked here by reading the rules again, one person at a time."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -202,3 +203,17 @@ def test_scenes_of_a_person_do_not_depend_on_the_others() -> None:
     expected = every.iloc[[150, 3]].reset_index(drop=True)
     pd.testing.assert_frame_equal(some, expected)
     assert list(every) == list(SCENE)
+
+
+@pytest.mark.parametrize("broken", [{"persona_groups": {"adult": None}}, {"medium_locations": [1]}])
+def test_rules_of_another_build_are_named_in_one_line(broken) -> None:
+    tables = load_tables("jp")
+    with pytest.raises(KitError, match=r"scenario_rules\.yaml is not built like") as caught:
+        compile_rules(replace(tables, scenario_rules=tables.scenario_rules | broken))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 3])
+def test_a_restriction_without_a_list_is_refused(value) -> None:
+    with pytest.raises(KitError, match="RESTRICT: activity wants a list of items"):
+        compile_rules(load_tables("jp"), {"activity": value})
