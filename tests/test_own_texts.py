@@ -36,8 +36,9 @@ def test_columns_of_other_names_and_own_items(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("tweet,label\na,joy\n", r"no column 'text'; it has tweet, label\. .* text="),
-        ("text,label\na,joy\n", r"no column 'emotion'; .* label="),
+        ("tweet,label\na,joy\n", "no column 'text'; it has tweet, label: rename yours"),
+        ("text,label\na,joy\n", "no column 'emotion'; .*: rename yours to 'emotion'"),
+        ("text;emotion\na;joy\n", "save it with commas"),
         ("text,emotion\na,joy\n ,fear\n,fear\n", r"text in row 3 \(and 1 more\) is empty"),
         ("text,emotion\na,joy\nb\n", "label in row 3 is empty"),
         ("text,emotion\na,joy\nb,joy\n", "all 2 texts are 'joy'"),
