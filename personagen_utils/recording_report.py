@@ -93,8 +93,8 @@ def recording_gates(
 ) -> pd.DataFrame:
     """Return the gates of PersonaGen's recorded texts alone: the rows of `recording_report`."""
     rows = []
-    for (_, method), members in _methods("all", recordings).items():
-        if method in GATED:
+    for (kind, method), members in _methods("all", recordings).items():
+        if method in GATED and kind == "text":
             said = [text for text in map(_said, members) if text is not None]
             for metric, group, value, n in _distinctness(said, embed(said, cache=cache)):
                 row = {"method": method, "metric": metric, "group": group, "value": value, "n": n}

@@ -193,7 +193,7 @@ def test_interrupted_run_says_that_work_is_kept(chain, study, write_notebook, tm
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "02_count  done" in out
     assert err.strip().count("\n") == 0
