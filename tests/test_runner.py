@@ -188,7 +188,14 @@ def test_interrupted_run_says_that_work_is_kept(chain, study, write_notebook, tm
     run = tmp_path / "run"
     command = [sys.executable, "-m", "personagen_utils", "run", "--study", study]
     command += ["--notebooks", str(chain), "--out", str(run)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (run / "pid").exists() or not (run / "pid").read_text():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
