@@ -15,11 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from personagen_utils.baselines import TWEETS, plain_requests
 from personagen_utils.chat import Request
-from personagen_utils.diversity import centroid_distance, mean_cosine_distance, vendi_score
+from personagen_utils.diversity import mean_cosine_distance, vendi_score
+from personagen_utils.diversity_tables import centroids
 from personagen_utils.errors import KitError
 from personagen_utils.expression import expression_requests
 from personagen_utils.intervals import Interval, jackknife
-from personagen_utils.repetition import word_pairs
+from personagen_utils.repetition import distinct_2_of
 from personagen_utils.separability import held_out_predictions
 from personagen_utils.tables import BASE, PERSONA, Tables
 
@@ -152,7 +153,6 @@ def _row(metric: str, method: str, found: Interval) -> dict[str, object]:
 def _statistics(texts: pd.DataFrame, x: np.ndarray, seed: int) -> dict[str, Statistic]:
     emotion = texts["emotion"].to_numpy()
     scene = texts["scene"].to_numpy()
-    pair, of = word_pairs(texts["text"].tolist())
     guess = held_out_predictions(
         x, emotion, model="logistic regression", items=scene, splits=5, seed=seed
     ).sort_values("row")["predicted"]
@@ -164,15 +164,11 @@ def _statistics(texts: pd.DataFrame, x: np.ndarray, seed: int) -> dict[str, Stat
             np.mean([measure(x[kept[emotion[kept] == e]]) for e in np.unique(emotion)])
         )
 
-    def distinct(kept: np.ndarray) -> float:
-        present = np.isin(of, kept)
-        return len(np.unique(pair[present])) / max(1, int(present.sum()))
-
     return {
         "MCD": over_emotions(mean_cosine_distance),
         "Vendi score": over_emotions(vendi_score),
-        "CD": lambda kept: centroid_distance(x[kept], emotion[kept], items=scene[kept]),
-        "distinct-2": distinct,
+        "CD": centroids(x, texts.assign(item=scene)),
+        "distinct-2": distinct_2_of(texts["text"].tolist()),
         "words per text, sd": lambda kept: float(length[kept].std(ddof=1)),
         "macro F1, in domain": lambda kept: float(
             f1_score(emotion[kept], guess[kept], average="macro")

@@ -23,20 +23,23 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from personagen_utils.baselines import number
 from personagen_utils.chat import Request
+from personagen_utils.corpora import words_of
 from personagen_utils.errors import KitError
 from personagen_utils.expression import MAX_WORDS, expression_requests
+from personagen_utils.files import write_atomic
 from personagen_utils.paths import DATA, resolve, shown
 from personagen_utils.sampling import uniforms
+from personagen_utils.shades import shade_of
 from personagen_utils.tables import Tables
 
 METHOD = "PersonaGen calibrated"
+SHADED = "PersonaGen calibrated, shades"
 REGISTER = DATA / "gold" / "register.json"
 SIGNATURE = 0.1  # share of the texts in which a word must occur to be one that recurs
 OPENING = 0.01  # likewise for a first word
 N_WORDS = 40  # commonest content words that a prompt names
 LEAST = 30  # texts of a sample
 _STREAM = 42
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _BARE = re.compile(
     r"\b(?:im|ive|ill|id|dont|didnt|doesnt|cant|couldnt|wouldnt|isnt|wasnt|youre|thats|theyre)\b"
 )
@@ -73,9 +76,8 @@ class Register:
         """Write the figures as JSON; it holds no text of the sample."""
         rows = self.rows.to_dict("list")
         body = {"source": self.source, "n": self.n, "figures": self.figures, "words": self.words}
-        Path(resolve(path)).write_text(
-            json.dumps(body | {"rows": rows}, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(body | {"rows": rows}, ensure_ascii=False) + "\n"
+        write_atomic(resolve(path), text.encode())
 
 
 def measure_register(texts: Sequence[str], *, source: str) -> Register:
@@ -99,7 +101,7 @@ def measure_register(texts: Sequence[str], *, source: str) -> Register:
     """
     if len(texts) < LEAST:
         raise KitError(f"{source}: {len(texts)} texts, a register needs {LEAST} or more.")
-    split = [_WORD.findall(text.lower()) for text in texts]
+    split = [words_of(text) for text in texts]
     for place, words in enumerate(split, 1):
         if not words:
             raise KitError(f"{source}: text {place} has no word.")
@@ -179,6 +181,7 @@ def calibrated_requests(
     register: Register,
     *,
     seed: int,
+    shades: bool = True,
     language: str,
     model: str,
     temperature: float,
@@ -196,6 +199,8 @@ def calibrated_requests(
     seed : int
         Which row of the register gives a text its length, opening and recurring words depends on
         the seed, the item and the emotion alone.
+    shades : bool
+        Whether each text names a drawn shade of its emotion (`personagen_utils.shades`).
     language, model, temperature
         As for the other methods.
     examples : sequence of str
@@ -212,10 +217,12 @@ def calibrated_requests(
         )
         for emotion in emotions
     }
+    shade = shade_of(tables, scenes, emotions, seed=seed)
 
     def extra(item: int, emotion: str) -> dict[str, Any]:
         own = register.rows.iloc[int(drawn[emotion][item] * len(register.rows))]
-        return {"register": register, "own": _own(own), "examples": list(examples)}
+        more = {"register": register, "own": _own(own), "examples": list(examples)}
+        return more | ({"shade": shade(item, emotion)} if shades else {})
 
     return expression_requests(
         tables,
@@ -225,7 +232,7 @@ def calibrated_requests(
         model=model,
         temperature=temperature,
         prompt="calibrated",
-        method=METHOD,
+        method=SHADED if shades else METHOD,
         extra=extra,
     )
 

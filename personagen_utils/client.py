@@ -219,7 +219,10 @@ class Client:
         self, asked: Mapping[str, Request], check: Check | None
     ) -> tuple[dict[str, Reply], dict[str, int]]:
         """Find what the store answers, and for the rest the first attempt it does not hold."""
-        origins = self.store.live_origins() if self.backend == "export" else [self.origin]
+        origins = [self.origin]
+        if self.backend == "export":  # what is recorded does not ask what other hosts have said
+            origins = self.store.live_origins()
+            asked = {k: r for k, r in asked.items() if self.recordings.get(r.key) is None}
         match = "exact" if self.backend == "recorded" else "live"
         replies: dict[str, Reply] = {}
         first_try: dict[str, int] = {}

@@ -160,12 +160,7 @@ def statistics(
 
     What is slow (word pairs, near neighbours) is found once for all replicates.
     """
-    pair, of = repetition.word_pairs(texts)
     found = repetition.neighbour_groups(x, group)
-
-    def distinct_2(kept: np.ndarray) -> float:
-        present = np.isin(of, kept)
-        return len(np.unique(pair[present])) / max(1, int(present.sum()))
 
     def near_duplicates(kept: np.ndarray) -> float:
         return float(found[kept][:, np.unique(group[kept])].any(axis=1).mean())
@@ -173,7 +168,7 @@ def statistics(
     return {
         "MCD": lambda kept: diversity.mean_cosine_distance(x[kept]),
         "Vendi score": lambda kept: diversity.vendi_score(x[kept]),
-        "distinct-2": distinct_2,
+        "distinct-2": repetition.distinct_2_of(texts),
         "near-duplicates": near_duplicates,
     }
 

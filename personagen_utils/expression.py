@@ -161,7 +161,8 @@ def expression_requests(
         for emotion in spoken:
             more = {} if extra is None else extra(int(row["item"]), emotion)
             messages = prompts.render(
-                prompt, values | {"emotion": emotion, "gloss": glosses[emotion], **more}
+                prompt,
+                values | {"emotion": emotion, "gloss": glosses[emotion], "shade": "", **more},
             )
             sample = seen.get(messages_key := (messages[-1]["content"],), 0)
             seen[messages_key] = sample + 1
@@ -178,7 +179,8 @@ def expression_requests(
                         "emotion": emotion,
                         "language": language,
                         "item": int(row["item"]),
-                        "attributes": attributes,
+                        "attributes": attributes
+                        | ({"shade": more["shade"]} if more.get("shade") else {}),
                     },
                 )
             )

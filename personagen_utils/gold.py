@@ -164,6 +164,33 @@ def gold_texts(
     return pd.DataFrame({"row_id": row_ids, "text": texts, "label": labels})
 
 
+def texts_to_test_on(gold: str = "", goemotions: str = "") -> dict[str, pd.DataFrame]:
+    """Return the texts that a fine-tuned model is tested on, as far as they are here.
+
+    Parameters
+    ----------
+    gold : str
+        The gold texts as `read_gold` takes them; empty asks the environment.
+    goemotions : str
+        A CSV with the GoEmotions texts; empty leaves them out.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        ``evaluation`` and, where named, ``elsewhere``: row_id, text, label.
+
+    Raises
+    ------
+    KitError
+        When a corpus is not here.
+    """
+    found = {"evaluation": gold_texts(read_gold(gold or None), "evaluation")}
+    if goemotions:
+        outside = read_goemotions(goemotions)
+        found["elsewhere"] = gold_texts(outside, "evaluation", corpus="goemotions")
+    return found
+
+
 def gold_counts(corpus: str = "emotion") -> pd.DataFrame:
     """Return how many rows of each label stand in each part of a shipped pool.
 

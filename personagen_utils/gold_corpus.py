@@ -7,7 +7,7 @@ downloaded unless the hub is named, and a missing corpus is an error, never anot
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,6 +140,30 @@ def read_gold(
     return _clean(rows, name, verified)
 
 
+def own_gold(source: str, mapping: Mapping[str, str], targets: Sequence[str]) -> GoldCorpus | None:
+    """Read the corpus that the parameters GOLD_CSV and GOLD_MAPPING name, None without any.
+
+    Parameters
+    ----------
+    source : str
+        A CSV with the columns text and label; empty for the shipped corpus.
+    mapping : mapping of str to str
+        Its labels and the emotion each stands for; empty if they agree.
+    targets : sequence of str
+        The emotions of the synthetic texts.
+
+    Raises
+    ------
+    KitError
+        As `read_gold`, and for a mapping without a corpus.
+    """
+    if source:
+        return read_gold(source, mapping=mapping or None, targets=tuple(targets))
+    if mapping:
+        raise KitError("GOLD_MAPPING maps the labels of GOLD_CSV, which names no file.")
+    return None
+
+
 def _read_path(path: Path, text: str, label: str) -> dict[str, pd.DataFrame]:
     if path.is_file():
         return {path.stem: _read_file(path, text, label)}
@@ -175,7 +199,7 @@ def _read_file(path: Path, text: str, label: str) -> pd.DataFrame:
         if column not in frame.columns:
             raise KitError(
                 f"{shown(path)}: no column {column!r} among {list(frame.columns)}. "
-                "Name the columns with text_column and label_column."
+                f"Rename its columns to {text} and {label}."
             )
     return frame[[text, label]].set_axis(["text", "label"], axis=1)
 
@@ -224,7 +248,7 @@ def _verify(frames: Mapping[str, pd.DataFrame], name: str) -> bool | None:
         if hashlib.sha256(lines.encode()).hexdigest() != OFFICIAL_SHA256[split]:
             raise KitError(
                 f"{name}: {split} is not the published split (SHA-256 differs). Fetch it again, or "
-                "give a mapping of labels to use the files as a corpus of your own."
+                "say in GOLD_MAPPING what its labels stand for: then it is a corpus of your own."
             )
     return True
 
@@ -235,7 +259,7 @@ def _named(labels: pd.Series, name: str) -> pd.Series:
     if unknown:
         raise KitError(
             f"{name}: label {unknown[0]!r} is none of {', '.join(GOLD_LABELS)} (or 0 to 5). "
-            "For a corpus of your own give a mapping of its labels to the synthetic ones."
+            "For a corpus of your own say in GOLD_MAPPING which emotion each label stands for."
         )
     return labels.replace(codes)
 
@@ -246,13 +270,13 @@ def _check_mapping(
     absent = [key for key in mapping if key not in found]
     if absent or not mapping:
         raise KitError(
-            f"{name}: the mapping names the label {absent[0] if absent else ''!r}, the file has "
+            f"{name}: GOLD_MAPPING names the label {absent[0] if absent else ''!r}, the file has "
             f"{', '.join(sorted(found)[:12])}. Map the labels of the file to the synthetic ones."
         )
     strange = [v for v in mapping.values() if targets and v not in targets]
     if strange:
         raise KitError(
-            f"{name}: the mapping leads to {strange[0]!r}, which is no label of the synthetic "
+            f"{name}: GOLD_MAPPING leads to {strange[0]!r}, which is no label of the synthetic "
             f"texts ({', '.join(targets or ())})."
         )
 

@@ -121,11 +121,12 @@ async def _collect_tweets(
         few = posting.head(p["N_ABLATION"])
         await client.ask(rung_requests(tables, few, emotions, rung, **how))
     register = load_register(p["REGISTER"] or REGISTER)
-    wanted = posting.head(p["N_CALIBRATED"])
-    examples = p["EXAMPLES"]
-    await client.ask(
-        calibrated_requests(tables, wanted, emotions, register, seed=seed, examples=examples, **how)
-    )
+    calibrated = {"seed": seed, "examples": p["EXAMPLES"]} | how
+    writers = posting.head(p["N_CALIBRATED"])
+    for shades in (True, False) if p["REGISTER_ALONE"] else (True,):
+        await client.ask(
+            calibrated_requests(tables, writers, emotions, register, shades=shades, **calibrated)
+        )
 
 
 def _judge_requests(texts: pd.DataFrame, p: Mapping[str, Any]) -> list[Request]:

@@ -79,8 +79,9 @@ def recording_report(
         figures += [("valid, share", "", float(np.mean(sound)), len(members))]
         said = [text for text in map(_said, members) if text is not None]
         if said:
-            figures += _distinctness(said, embed(said, cache=cache))
-            figures += _text_figures(members, said, embed(said, cache=cache), seed)
+            vectors = embed(said, cache=cache)
+            figures += _distinctness(said, vectors)
+            figures += _text_figures(members, said, vectors, seed)
         for metric, group, value, n in figures:
             row = {"method": method if said else f"{method} ({kind})", "metric": metric}
             gate = _gate(method, metric, value)

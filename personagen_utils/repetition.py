@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,11 +31,21 @@ def distinct_2(texts: Sequence[str]) -> float:
     >>> distinct_2(["I am glad", "I am sad"])  # (i am) twice, (am glad), (am sad)
     0.75
     """
-    pair, _ = word_pairs(texts)
-    return len(np.unique(pair)) / len(pair)
+    return distinct_2_of(texts)(np.arange(len(texts)))
 
 
-def word_pairs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def distinct_2_of(texts: Sequence[str]) -> Callable[[np.ndarray], float]:
+    """Return distinct-2 as a function of kept row numbers: the word pairs are found once."""
+    pair, of = _word_pairs(texts)
+
+    def distinct(kept: np.ndarray) -> float:
+        present = np.isin(of, kept)
+        return len(np.unique(pair[present])) / max(1, int(present.sum()))
+
+    return distinct
+
+
+def _word_pairs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return a number for each pair of neighbouring words, and the row of its text."""
     known: dict[tuple[str, str], int] = {}
     codes, rows = [], []

@@ -5,6 +5,7 @@ file is flat YAML; a name that no notebook declares, or a value of another type,
 """
 
 import ast
+import contextlib
 import difflib
 import json
 from collections.abc import Iterable, Sequence
@@ -185,13 +186,28 @@ def _study_file(study: str) -> Path:
 
 def _flat(path: Path) -> dict[str, Any]:
     try:
-        read = yaml.safe_load(path.read_text("utf-8")) or {}
+        with path.open(encoding="utf-8") as lines:
+            read = yaml.load(lines, _Once) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise StudyError(f"{shown(path)} cannot be read as YAML: {reason}") from error
     if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
         raise StudyError(f"{shown(path)}: write one NAME: VALUE on each line, nothing else.")
     return read
+
+
+class _Once(yaml.SafeLoader):
+    """YAML whose keys stand once: a second line would silently overrule the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise StudyError(
+                    f"{shown(Path(self.name))}, line {node.value[place][0].start_mark.line + 1}: "
+                    f"{key} is set twice; leave one line."
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _typed(name: str, text: str, notebooks: Sequence[Notebook]) -> Any:
@@ -203,6 +219,9 @@ def _typed(name: str, text: str, notebooks: Sequence[Notebook]) -> Any:
     defaults = [nb.defaults[name] for nb in notebooks if name in nb.defaults]
     if defaults and all(isinstance(default, str) for default in defaults):
         value = value if isinstance(value, str) else text
+    elif isinstance(value, str) and any(isinstance(default, float) for default in defaults):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML takes 1e-3 for a text
     _check(name, value, notebooks, where=f"-p {name}")
     return value
 

@@ -23,7 +23,7 @@ from personagen_utils.gold import (
     pool_rows,
     read_goemotions,
 )
-from personagen_utils.gold_corpus import GOLD_LABELS, GoldCorpus, read_gold, row_id
+from personagen_utils.gold_corpus import GOLD_LABELS, GoldCorpus, own_gold, read_gold, row_id
 from personagen_utils.paths import ROOT
 
 FOLDER = Path(os.environ.get("PERSONAGEN_GOLD") or ROOT.parent / "shared" / "gold")
@@ -204,6 +204,18 @@ def test_own_corpus_by_file_and_mapping(tmp_path):
     assert sorted(labels) == ["anger"] * 5 + ["joy"] * 5
     text = corpus.texts([ids[0]])
     np.testing.assert_allclose(X[:1], embed(text, cache=None), atol=1e-5)
+
+
+def test_own_gold_is_what_two_parameters_name(tmp_path):
+    pd.DataFrame({"text": ["a b", "c d"], "label": ["glad", "cross"]}).to_csv(
+        tmp_path / "own.csv", index=False
+    )
+    mapping = {"glad": "joy", "cross": "anger"}
+    corpus = own_gold(str(tmp_path / "own.csv"), mapping, ["joy", "anger"])
+    assert corpus.rows["label"].tolist() == ["joy", "anger"]
+    assert own_gold("", {}, ["joy"]) is None
+    with pytest.raises(KitError, match="GOLD_MAPPING maps the labels of GOLD_CSV, which names no"):
+        own_gold("", mapping, ["joy"])
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,10 @@ def test_export_knows_what_a_live_host_answered(folders, monkeypatch, tmp_path):
         ask(live, [text(0)])
     one = client(folders[1], "export")
     assert [reply.match for reply in ask(one, [text(0), text(1)])] == ["live", "missing"]
+    record(folders, [text(0)])
+    one = client(folders[1], "export")
+    (reply,) = ask(one, [text(0)])
+    assert (reply.match, reply.content) == ("exact", "I am glad about 0.")  # recordings go first
 
 
 def test_batches_are_batch_files_mixed_and_apart(folders):

@@ -148,6 +148,7 @@ def test_what_cannot_be_meant_is_refused(go, options, message, monkeypatch):
         ("LOCALE: 81", "LOCALE is 81, but 01_base_persona wants a text"),
         ("- 3", "NAME: VALUE on each line"),
         ("a: [", "cannot be read as YAML"),
+        ("SEED: 1\nRUN_DIR: x\nSEED: 2", r"small\.yaml, line 3: SEED is set twice; leave one"),
     ],
 )
 def test_study_files_are_held_to_the_same(chain, study, content, message):
@@ -160,9 +161,9 @@ def test_study_files_are_held_to_the_same(chain, study, content, message):
 
 
 def test_values_are_typed_by_yaml_and_texts_stay_texts(chain, study):
-    given = ["N_PERSONAS=7", "RATE=1", "LOCALE=no", "STRICT=false", "UNIT=007"]
+    given = ["N_PERSONAS=7", "RATE=1e-3", "LOCALE=no", "STRICT=false", "UNIT=007"]
     loaded = load_study(study, find_notebooks(chain), overrides=given).parameters
-    expected = {"N_PERSONAS": 7, "RATE": 1, "LOCALE": "no", "STRICT": False, "UNIT": "007"}
+    expected = {"N_PERSONAS": 7, "RATE": 0.001, "LOCALE": "no", "STRICT": False, "UNIT": "007"}
     assert loaded == {"RUN_DIR": "data/runs/small", **expected}
 
 
