@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -133,16 +134,33 @@ def low_resource(
     return pd.DataFrame(found)
 
 
+@dataclass(frozen=True)
+class Arm:
+    """What a fine-tuned arm adds to the gold texts, and where it is measured.
+
+    Attributes
+    ----------
+    added : DataFrame or None
+        Columns text and label; None for nothing.
+    shots : sequence of int
+        Gold texts per label; 0 is the added texts alone.
+    draws : int
+    """
+
+    added: pd.DataFrame | None
+    shots: Sequence[int]
+    draws: int
+
+
 def low_resource_tuned(
     gold: Vectors,
     texts: Mapping[str, str],
-    added: Mapping[str, pd.DataFrame | None],
+    arms: Mapping[str, Arm],
     *,
-    shots: Sequence[int],
-    draws: int,
     elsewhere: pd.DataFrame | None = None,
     seed: int = 0,
-    progress: bool = False,
+    workers: int | None = None,
+    keep: Path | None = None,
 ) -> pd.DataFrame:
     """Fine-tune MiniLM on what an arm adds, once, and go on with each draw's few gold texts.
 
@@ -152,46 +170,77 @@ def low_resource_tuned(
         The evaluation part of the pool.
     texts : mapping of str to str
         Its texts by row id.
-    added : mapping of str to DataFrame or None
-        Columns text and label.
-    shots, draws
-        As in `low_resource`, one number of draws.
+    arms : mapping of str to Arm
     elsewhere : DataFrame, optional
-        Columns text and label.
+        Columns text and label. Several draws are tested on its first `TEST_PER_LABEL` of each
+        label, one draw or none on all of it.
     seed : int
         Of the network.
-    progress : bool
-        Show bars.
+    workers : int, optional
+        Arms at a time, one core each; default the cores, at most 4.
+    keep : Path, optional
+        A file for the accuracies of each arm as soon as it is measured; arms that stand there
+        are not measured again.
 
     Returns
     -------
     DataFrame
         As `low_resource`, model "fine-tuned MiniLM".
     """
+    found = {}
+    for name, arm in arms.items():
+        known = measured_tuned({_plan(name, arm, seed): arm.added}, keep) if keep else []
+        if len(known):
+            found[name] = known.assign(arm=name)
+    todo = [name for name in arms if name not in found]
+    measured = Parallel(n_jobs=workers or min(cpu_count(), 4), return_as="generator_unordered")(
+        delayed(_tuned_arm)(name, arms[name], gold, texts, elsewhere, seed) for name in todo
+    )
+    for name, rows in measured:
+        found[name] = rows
+        if keep:
+            plan = _plan(name, arms[name], seed)
+            keep_tuned({plan: arms[name].added}, rows.assign(arm=plan), keep)
+    return pd.concat([found[name] for name in arms], ignore_index=True)
+
+
+def _tuned_arm(
+    name: str,
+    arm: Arm,
+    gold: Vectors,
+    texts: Mapping[str, str],
+    elsewhere: pd.DataFrame | None,
+    seed: int,
+) -> tuple[str, pd.DataFrame]:
+    import torch
+
+    torch.set_num_threads(1)  # the arms share the cores
     label_of = dict(zip(np.asarray(gold.items), np.asarray(gold.labels).astype(str), strict=True))
-    classes = sorted(set(label_of.values()))
+    start = MiniLM(sorted(set(label_of.values())), seed=seed)
+    if arm.added is not None:
+        start.fit(arm.added["text"].tolist(), arm.added["label"].tolist(), **COMPANY)
     found = []
-    for arm, extra in added.items():
-        start = MiniLM(classes, seed=seed)
-        if extra is not None:
-            company = extra["text"].tolist(), extra["label"].tolist()
-            start.fit(*company, **COMPANY, progress=progress)
-        for draw, k, train, tested in gold_draws(gold, shots, draws):
-            if k == 0 and (extra is None or draw):
-                continue
-            model = start.copy()
-            if k:
-                few = [texts[i] for i in train], [label_of[i] for i in train]
-                options = FIRST if extra is None else FURTHER
-                model.fit(*few, **options, progress=progress)
-            rows = list(label_of) if k == 0 else list(tested)
-            key = {"arm": arm, "model": "fine-tuned MiniLM", "shots": k, "draw": draw}
-            truth = np.array([label_of[i] for i in rows])
-            found.append(key | _hits("in domain", model.predict([texts[i] for i in rows]), truth))
-            if elsewhere is not None:
-                guess = model.predict(elsewhere["text"].tolist())
-                found.append(key | _hits("elsewhere", guess, elsewhere["label"].to_numpy(str)))
-    return pd.DataFrame(found)
+    for draw, k, train, tested in gold_draws(gold, arm.shots, arm.draws):
+        if k == 0 and (arm.added is None or draw):
+            continue
+        model = start.copy()
+        if k:
+            few = [texts[i] for i in train], [label_of[i] for i in train]
+            model.fit(*few, **(FIRST if arm.added is None else FURTHER))
+        rows = list(label_of) if k == 0 else list(tested)
+        key = {"arm": name, "model": "fine-tuned MiniLM", "shots": k, "draw": draw}
+        truth = np.array([label_of[i] for i in rows])
+        found.append(key | _hits("in domain", model.predict([texts[i] for i in rows]), truth))
+        if elsewhere is not None:
+            whole = k == 0 or arm.draws == 1
+            outside = elsewhere if whole else elsewhere.groupby("label").head(TEST_PER_LABEL)
+            guess = model.predict(outside["text"].tolist())
+            found.append(key | _hits("elsewhere", guess, outside["label"].to_numpy(str)))
+    return name, pd.DataFrame(found)
+
+
+def _plan(name: str, arm: Arm, seed: int) -> str:
+    return f"{name}, {arm.draws} draws of {list(arm.shots)}, seed {seed}"
 
 
 FIRST = {"epochs": 4, "least_steps": 250}
@@ -284,4 +333,4 @@ def measured_tuned(added: Mapping[str, pd.DataFrame | None], file: Path = MEASUR
 
 
 def _key(arm: str, extra: pd.DataFrame | None) -> str:
-    return "gold alone" if extra is None else f"{arm} {texts_key(extra)}"
+    return arm if extra is None else f"{arm} {texts_key(extra)}"

@@ -12,6 +12,7 @@ it, and name it in the parameter TABLES to use your own figures.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -267,7 +268,44 @@ def _read_rules(path: Path) -> dict:
         raise KitError(f"{shown(path)} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(rules, dict):
         raise KitError(f"{shown(path)} must hold named rules, as data/distributions/jp does.")
+    known = SECTIONS[path.name]
+    if strange := [name for name in rules if name not in known]:
+        meant = difflib.get_close_matches(str(strange[0]), known, 1)
+        raise KitError(
+            f"{shown(path)}: there is no section {strange[0]!r}"
+            + (f" (did you mean {meant[0]}?)." if meant else f"; there are {', '.join(known)}.")
+        )
+    if absent := [name for name in known if name not in rules]:
+        raise KitError(
+            f"{shown(path)}: the section {absent[0]!r} is missing; copy it from "
+            "data/distributions/jp and take out what does not hold."
+        )
+    if not isinstance(rules.get("country", ""), str) or not rules.get("country", "?").strip():
+        raise KitError(f"{shown(path)}: country names no country.")
     return rules
+
+
+SECTIONS = {
+    "persona_rules.yaml": ("country", "groups", "min_age", "whitelist", "education", "combine"),
+    "scenario_rules.yaml": (
+        "persona_groups",
+        "persona_required",
+        "activity_locations",
+        "medium_activities",
+        "activity_media",
+        "medium_interlocutors",
+        "activity_interlocutors",
+        "interlocutor_locations_face_to_face",
+        "style_interlocutors",
+        "style_media",
+        "work_activities",
+        "workplaces",
+        "medium_locations",
+        "family_structure_locations",
+        "family_structure_activities_excluded",
+    ),
+}
+"""What the two rules files of a locale are made of; a misspelt section would do nothing."""
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

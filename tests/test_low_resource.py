@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personagen_utils import gold as gold_module
+from personagen_utils import low_resource as low_resource_module
 from personagen_utils.errors import KitError
 from personagen_utils.low_resource import (
+    Arm,
     gold_draws,
     keep_tuned,
     low_resource,
+    low_resource_tuned,
     measured_tuned,
     over_draws,
     paired_gains,
@@ -99,6 +102,43 @@ def test_intervals_over_draws_by_hand():
     gains = np.subtract(x, y)
     assert gain["high"] - gain["value"] == pytest.approx(t * gains.std(ddof=1) / 5**0.5)
     assert over_draws(found[found["draw"] < 4])["low"].isna().all()
+
+
+def test_arms_are_tuned_once_and_found_again(tmp_path, monkeypatch):
+    for name in ("FIRST", "COMPANY", "FURTHER"):
+        monkeypatch.setattr(low_resource_module, name, {"epochs": 1, "least_steps": 6})
+    words = {"a": "glad", "b": "cross"}
+    rows = [
+        (f"{label}{k}", label, f"i feel {words[label]} {k}") for label in "ab" for k in range(104)
+    ]
+    ids, labels, texts = (list(column) for column in zip(*rows, strict=True))
+    gold = Vectors(np.zeros((len(ids), 2)), np.array(labels), np.array(ids))
+    added = pd.DataFrame({"text": ["so glad", "so cross"] * 8, "label": ["a", "b"] * 8})
+    arms = {"gold + some": Arm(added, [0, 2], 2), "gold alone": Arm(None, [0, 2], 1)}
+    outside = pd.DataFrame(
+        {"text": ["glad"] * 120 + ["cross"] * 110, "label": ["a"] * 120 + ["b"] * 110}
+    )
+    call = {"elsewhere": outside, "workers": 1, "keep": tmp_path / "tuned.json"}
+    by_id = dict(zip(ids, texts, strict=True))
+    found = low_resource_tuned(gold, by_id, arms, **call)
+    assert found.groupby(["arm", "shots", "test"])["n"].apply(list).to_dict() == {
+        ("gold + some", 0, "in domain"): [208],  # texts alone: one fit, tested on all
+        ("gold + some", 0, "elsewhere"): [230],
+        ("gold + some", 2, "in domain"): [200, 200],
+        ("gold + some", 2, "elsewhere"): [200, 200],
+        ("gold alone", 2, "in domain"): [200],
+        ("gold alone", 2, "elsewhere"): [230],
+    }
+    assert found.loc[found["arm"] == "gold + some", "accuracy"].min() > 0.9
+
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(low_resource_module, "MiniLM", never)
+    again = low_resource_tuned(gold, by_id, arms, **call)
+    pd.testing.assert_frame_equal(again[found.columns], found, check_dtype=False)
+    with pytest.raises(AssertionError, match="trained again"):
+        low_resource_tuned(gold, by_id, {"gold + some": Arm(added, [0, 2], 3)}, **call)
 
 
 def test_tuned_numbers_are_kept_for_the_very_texts_only(tmp_path):

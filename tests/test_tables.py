@@ -136,6 +136,19 @@ SPOILT = {
         "Doctors: [Academy",
         r"persona_rules.yaml: education.*'Academy'",
     ),
+    "misspelt section": (
+        "scenario_rules.yaml",
+        "persona_required:",
+        "persona_require:",
+        r"no section 'persona_require' \(did you mean persona_required\?\)",
+    ),
+    "missing section": (
+        "persona_rules.yaml",
+        "country: Japan",
+        "",
+        r"section 'country' is missing; copy it",
+    ),
+    "no country": ("persona_rules.yaml", "country: Japan", "country: 81", r"country names no"),
     "no yaml": ("persona_rules.yaml", "country: Japan", "country: [", r"no valid YAML"),
 }
 
