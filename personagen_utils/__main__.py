@@ -42,8 +42,9 @@ examples:
 """
 
 ESTIMATE = """\
-Say how many requests a study would send, how many tokens they hold and what they would cost.
-Nothing is sent. Token counts are estimates from the number of characters.
+Say how many requests a study would send to a live model, how many tokens they hold and what they
+would cost. Nothing is sent. Token counts are estimates from the number of characters; replies are
+taken to be as long as the recorded ones, or as those that a live model has given.
 
 example:
   python -m personagen_utils estimate --study paper
@@ -255,7 +256,11 @@ def _estimate(study: str, overrides: Sequence[str]) -> None:
     parameters = _parameters(study, overrides)
     from personagen_utils import pipeline
 
-    _tell(pipeline.estimate(parameters))
+    table = pipeline.estimate(parameters)
+    total = table.select_dtypes("number").sum(skipna=False)
+    table.loc[len(table)] = {"kind": "total", "model": "", **total}
+    counts = {c: "int64" for c in table if c not in ("kind", "model") and not c.startswith("usd")}
+    print(table.astype(counts).round(2).to_string(index=False))
 
 
 def _prompts(study: str, overrides: Sequence[str], n: int) -> None:

@@ -52,6 +52,8 @@ class Client:
     ----------
     outbox : dict of str to Request
         Requests without an answer, by key (backend "export").
+    asked : dict of str to Request
+        All requests, by key (backend "export").
     usage : Usage
         Running totals.
     """
@@ -77,6 +79,7 @@ class Client:
         self.tries = 1 if backend == "recorded" else tries  # a recording says the same each time
         self.on_error, self.max_usd = on_error, max_usd if backend in LIVE else None
         self.outbox: dict[str, Request] = {}
+        self.asked: dict[str, Request] = {}
         self.usage = Usage()
         self._api, self._secret = api, secret
         self._mode, self._limit = MODES[0], LIMITS[0]
@@ -121,7 +124,11 @@ class Client:
         if self.max_usd is not None:
             require_prices(list(asked.values()))
         matches = self._matches(asked)
-        replies, first_try = self._stored(asked, check)
+        open_to_others = asked
+        if self.backend == "export":  # what is recorded does not ask what other hosts have said
+            self.asked |= asked
+            open_to_others = {k: r for k, r in asked.items() if self.recordings.get(k) is None}
+        replies, first_try = self._stored(open_to_others, check)
         self.usage.earlier_usd += sum(map(_paid, replies.values()))
         open_ = []
         for key, request in asked.items():
@@ -167,12 +174,15 @@ class Client:
         """Estimate tokens and dollars of requests; nothing is sent. See `estimate_table`."""
         asked = {request.key: request for request in requests}
         answered = set(self._stored(asked, None)[0])
+        seen = self.store.mean_completion()
         if self.recordings:
+            seen = self.recordings.mean_completion() | seen
+        if self.backend == "recorded":
             answered |= asked.keys() & self.recordings.index.keys()
         return estimate_table(
             requests,
             answered=answered,
-            mean_completion=self.store.mean_completion(),
+            mean_completion=seen,
             batch=self.backend == "openai-batch",
         )
 
@@ -220,9 +230,8 @@ class Client:
     ) -> tuple[dict[str, Reply], dict[str, int]]:
         """Find what the store answers, and for the rest the first attempt it does not hold."""
         origins = [self.origin]
-        if self.backend == "export":  # what is recorded does not ask what other hosts have said
+        if self.backend == "export":
             origins = self.store.live_origins()
-            asked = {k: r for k, r in asked.items() if self.recordings.get(r.key) is None}
         match = "exact" if self.backend == "recorded" else "live"
         replies: dict[str, Reply] = {}
         first_try: dict[str, int] = {}

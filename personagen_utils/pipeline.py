@@ -190,15 +190,17 @@ def import_(folder: str | Path, recording: str) -> int:
 
 
 def estimate(parameters: Mapping[str, Any]) -> pd.DataFrame:
-    """Say what the open requests of a study would cost, by kind; nothing is sent.
+    """Say what a study would cost a live model, by kind; nothing is sent.
 
-    While verdicts are open nobody knows who will pass, so every first draw is counted with its
-    three verdicts, its texts, and two scores per text where a second judge is asked.
+    Recordings tell who passes the verdicts and how long replies are, but spare a live model
+    nothing; what a live host has answered before counts as answered. While verdicts are open nobody
+    knows who will pass, so every first draw is counted with its three verdicts, its texts, and two
+    scores per text where a second judge is asked.
 
     Returns
     -------
     DataFrame
-        From `Client.estimate`; empty when every request has its answer.
+        From `Client.estimate`.
     """
     client = open_client(backend="export", progress=False)
     asyncio.run(collect(parameters, client))
@@ -207,8 +209,8 @@ def estimate(parameters: Mapping[str, Any]) -> pd.DataFrame:
         known = asyncio.run(collect(dict(parameters) | {"VERDICTS": False}, client))
         p = _with_defaults(parameters)
         for request in [*_verdicts(known["people"], p), *_scores(known["people"], p)]:
-            client.outbox.setdefault(request.key, request)
-    return client.estimate(list(client.outbox.values()))
+            client.asked.setdefault(request.key, request)
+    return client.estimate(list(client.asked.values()))
 
 
 def _verdicts(people: pd.DataFrame, p: Mapping[str, Any]) -> Iterator[Request]:

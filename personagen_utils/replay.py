@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx2
 
+from personagen_utils.costs import estimate_tokens
 from personagen_utils.errors import KitError
 from personagen_utils.paths import DATA, resolve, shown
 from personagen_utils.store import Answer
@@ -64,6 +65,13 @@ class Recordings:
         """Return the reply recorded for exactly this request, or None."""
         row = self.index.get(key)
         return None if row is None else self.rows[row]
+
+    def mean_completion(self) -> dict[str, float]:
+        """Return the mean estimated tokens of the recorded replies, by kind."""
+        tokens: dict[str, list[int]] = {}
+        for row in self.rows:
+            tokens.setdefault(row.note["kind"], []).append(estimate_tokens(row.answer.content))
+        return {kind: sum(counts) / len(counts) for kind, counts in tokens.items()}
 
 
 class RecordedTransport(httpx2.AsyncBaseTransport):

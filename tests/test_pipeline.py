@@ -81,6 +81,11 @@ def test_estimate_and_prompts_send_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert table["verdict"] >= 3 * 3
     assert table["text"] >= 3 * 7
     assert table["score"] >= 2 * 3 * 7
+    everything = pipeline.estimate(DEMO)  # recordings spare a live model nothing
+    assert (everything["already_answered"] == 0).all()
+    texts = everything.set_index(["kind", "model"]).loc[("text", DEMO.get("MODEL", "gpt-4.1-mini"))]
+    assert texts["to_ask"] >= 60 * 7 + 3 * 60 * 6
+    assert 15 < texts["completion_tokens_estimate"] / texts["to_ask"] < 60  # as those recorded
     shown = pipeline.prompts(small, 1)
     for kind in ("verdict base_persona", "verdict scene", "text PersonaGen", "text Plain", "score"):
         assert f"===== {kind}" in shown
