@@ -260,7 +260,10 @@ def _estimate(study: str, overrides: Sequence[str]) -> None:
     total = table.select_dtypes("number").sum(skipna=False)
     table.loc[len(table)] = {"kind": "total", "model": "", **total}
     counts = {c: "int64" for c in table if c not in ("kind", "model") and not c.startswith("usd")}
-    print(table.astype(counts).round(2).to_string(index=False))
+    table = table.astype(counts).round(2)
+    print(table.astype(object).where(table.notna(), "no price").to_string(index=False))
+    if table["usd_estimate"].isna().any():
+        print("Add the model's price to data/prices.csv to see dollars.")
 
 
 def _prompts(study: str, overrides: Sequence[str], n: int) -> None:

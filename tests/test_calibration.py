@@ -87,6 +87,13 @@ def test_each_request_names_its_own_draw_and_only_the_examples_allowed(scenes):
     assert len(by) == len(set(by.values())) == 2 * len(scenes)
     assert all(by[r.meta["item"], "fear"] == r.key for r in again)  # a larger study, the same draw
     prompt = requests[0].messages[-1]["content"]
+    shade = requests[0].meta["attributes"]["shade"]
+    assert f"\nShade of it at this moment: {shade}\n" in prompt
+    alone = calibrated_requests(
+        TABLES, scenes, ["joy", "fear"], register, seed=1, shades=False, **HOW
+    )
+    assert "hade" not in alone[0].messages[-1]["content"]
+    assert alone[0].meta["method"] != requests[0].meta["method"]
     assert "Medium" not in prompt
     assert "An example" not in prompt
     assert scenes.iloc[0]["style_register"] not in prompt
