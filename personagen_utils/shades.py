@@ -37,7 +37,8 @@ def load_shades(*, folder: Path = PROMPTS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns emotion, shade and from_age (years): nobody younger is given that shade.
+        Columns emotion, shade and from_age (years): people who may be under 18 are given no shade
+        that is marked 18 or above; lower ages make no difference.
 
     Raises
     ------
