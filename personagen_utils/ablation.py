@@ -13,12 +13,11 @@ import pandas as pd
 from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits
 
-from personagen_utils.baselines import TWEETS, plain_requests
+from personagen_utils.baselines import plain_requests, tweet_requests
 from personagen_utils.chat import Request
 from personagen_utils.diversity import mean_cosine_distance, vendi_score
 from personagen_utils.diversity_tables import centroids
 from personagen_utils.errors import KitError
-from personagen_utils.expression import expression_requests
 from personagen_utils.intervals import Interval, jackknife
 from personagen_utils.repetition import distinct_2_of
 from personagen_utils.separability import held_out_predictions
@@ -36,6 +35,7 @@ def rung_requests(
     emotions: Sequence[str],
     rung: str,
     *,
+    seed: int,
     language: str,
     model: str,
     temperature: float,
@@ -50,7 +50,7 @@ def rung_requests(
     emotions : sequence of str
     rung : str
         One of `RUNGS`.
-    language, model, temperature
+    seed, language, model, temperature
         As for the other methods.
 
     Returns
@@ -59,14 +59,14 @@ def rung_requests(
         The k-th text of an emotion on one rung answers to the k-th on every other, also on the
         lowest, which knows no person.
     """
-    how = {"language": language, "model": model, "temperature": temperature}
+    how = {"seed": seed, "language": language, "model": model, "temperature": temperature}
     if rung == RUNGS[0]:
         return plain_requests(len(scenes), emotions, **how)
     if rung == RUNGS[-1]:
-        return expression_requests(tables, scenes, emotions, method=TWEETS, **how)
+        return tweet_requests(tables, scenes, emotions, **how)
     if rung not in _KNOWN:
         raise KitError(f"The ablation has no rung {rung!r}; its rungs are {', '.join(RUNGS)}.")
-    return expression_requests(
+    return tweet_requests(
         tables, scenes, emotions, prompt="ablation", method=rung, known=_KNOWN[rung], **how
     )
 

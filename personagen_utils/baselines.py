@@ -1,8 +1,8 @@
 """What do simpler methods write? AttrPrompt, PriorWork and a plain prompt (paper, Section IV.D).
 
-All of them write tweets for the same emotions, in the same form and with the same explanation of
-each emotion as PersonaGen; they differ in what the writer is told besides. Like PersonaGen's, every
-draw depends on the seed, the item and the emotion alone.
+All of them write tweets for the same emotions in the same form as PersonaGen (`tweet_requests`),
+with the same explanation of each emotion and a shade of it drawn in the same way; they differ in
+what the writer is told besides. Every draw depends on the seed, the item and the emotion alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 from personagen_utils import prompts
 from personagen_utils.chat import Reply, Request
 from personagen_utils.errors import KitError
-from personagen_utils.expression import form_problem, texts_frame
+from personagen_utils.expression import expression_requests, form_problem, texts_frame
 from personagen_utils.llm import Client
-from personagen_utils.sampling import uniforms
+from personagen_utils.sampling import number, uniforms
+from personagen_utils.shades import draw_shades, shade_of, youngest
 from personagen_utils.tables import BASE, Tables
 
 SNS_POSTING = {"activity": ["SNS posting"]}
@@ -58,14 +59,46 @@ def _request(
         "emotion": values["emotion"],
         "language": values["language"],
         "item": item,
-        "attributes": values.get("requirements", known),
+        "attributes": values.get("requirements", known)
+        | ({"shade": values["shade"]} if values["shade"] else {}),
     }
     options = {"kind": "text", "max_tokens": 160} | options
     return Request(messages=prompts.render(prompt, values), meta=meta, **options)
 
 
+def tweet_requests(
+    tables: Tables, scenes: pd.DataFrame, emotions: Sequence[str], *, seed: int, **options: Any
+) -> list[Request]:
+    """Ask each person for tweets: PersonaGen's stage 4 in the form that all methods share.
+
+    Parameters
+    ----------
+    tables : Tables
+    scenes : DataFrame
+        Accepted persona-scenes that post.
+    emotions : sequence of str
+    seed : int
+        Of the shade in which each text speaks of its emotion.
+    **options
+        Of `expression.expression_requests`.
+
+    Returns
+    -------
+    list of Request
+        As `expression.expression_requests`.
+    """
+    shade = shade_of(tables, scenes, emotions, seed=seed)
+    return expression_requests(
+        tables,
+        scenes,
+        emotions,
+        extra=lambda item, emotion: {"tweet": True, "shade": shade(item, emotion)},
+        **({"method": TWEETS} | options),
+    )
+
+
 def plain_requests(
-    n: int, emotions: Sequence[str], *, language: str, model: str, temperature: float
+    n: int, emotions: Sequence[str], *, seed: int, language: str, model: str, temperature: float
 ) -> list[Request]:
     """Ask n times for a tweet of each emotion, with nothing but the emotion: the floor.
 
@@ -74,6 +107,8 @@ def plain_requests(
     n : int
         Texts per emotion.
     emotions : sequence of str
+    seed : int
+        Of the shade in which each text speaks of its emotion.
     language, model, temperature : str, str, float
 
     Returns
@@ -81,10 +116,16 @@ def plain_requests(
     list of Request, length n * len(emotions)
     """
     glosses = prompts.load_emotions(list(emotions))
+    shades = {emotion: draw_shades(np.arange(n), emotion, seed=seed) for emotion in emotions}
     return [
         _request(
             "plain",
-            {"emotion": emotion, "gloss": glosses[emotion], "language": language},
+            {
+                "emotion": emotion,
+                "gloss": glosses[emotion],
+                "shade": shades[emotion][item],
+                "language": language,
+            },
             "Plain",
             item,
             model=model,
@@ -168,6 +209,7 @@ def attrprompt_requests(
     for emotion in emotions:
         stream = (_STREAMS["AttrPrompt"], number(emotion), 0)
         u = uniforms(seed, stream, np.arange(n), width)
+        shades = draw_shades(np.arange(n), emotion, seed=seed)
         seen: Counter[str] = Counter()
         for item in range(n):
             requirements = {
@@ -177,6 +219,7 @@ def attrprompt_requests(
             values = {
                 "emotion": emotion,
                 "gloss": glosses[emotion],
+                "shade": shades[item],
                 "language": language,
                 "requirements": requirements,
             }
@@ -211,9 +254,12 @@ def priorwork_request(
         name: tables.items(name)[int(chance * len(tables.items(name)))]
         for name, chance in zip(BASE, u, strict=True)
     }
+    (age,) = youngest(tables, [values["age"]])
+    (shade,) = draw_shades(np.array([item]), emotion, seed=seed, ages=age)
     values |= {
         "emotion": emotion,
         "gloss": prompts.load_emotions([emotion])[emotion],
+        "shade": shade,
         "language": language,
     }
     return _request(
@@ -227,11 +273,6 @@ def priorwork_request(
         model=model,
         temperature=temperature,
     )
-
-
-def number(emotion: str) -> int:
-    """Return a number that stands for an emotion in the streams of random draws."""
-    return int.from_bytes(emotion.encode()[:6])
 
 
 async def write_priorwork(

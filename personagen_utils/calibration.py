@@ -21,14 +21,13 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from personagen_utils.baselines import number
 from personagen_utils.chat import Request
 from personagen_utils.corpora import words_of
 from personagen_utils.errors import KitError
 from personagen_utils.expression import MAX_WORDS, expression_requests
 from personagen_utils.files import write_atomic
 from personagen_utils.paths import DATA, resolve, shown
-from personagen_utils.sampling import uniforms
+from personagen_utils.sampling import number, uniforms
 from personagen_utils.shades import shade_of
 from personagen_utils.tables import Tables
 

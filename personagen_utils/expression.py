@@ -23,6 +23,7 @@ TEXT_COLUMNS = (
     *("batch", "attempts", "prompt_tokens", "completion_tokens"),
 )
 
+_NOTHING_MORE = {"shade": "", "tweet": False}  # what the tweet study adds to the prompt
 _ABBREVIATIONS = re.compile(
     r"\b(?:(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|approx|e\.g|i\.e|a\.m|p\.m)\.|No\.(?=\s*\d))",
     re.IGNORECASE,
@@ -162,7 +163,7 @@ def expression_requests(
             more = {} if extra is None else extra(int(row["item"]), emotion)
             messages = prompts.render(
                 prompt,
-                values | {"emotion": emotion, "gloss": glosses[emotion], "shade": "", **more},
+                values | {"emotion": emotion, "gloss": glosses[emotion]} | _NOTHING_MORE | more,
             )
             sample = seen.get(messages_key := (messages[-1]["content"],), 0)
             seen[messages_key] = sample + 1

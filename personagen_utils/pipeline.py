@@ -19,10 +19,10 @@ import pandas as pd
 from personagen_utils.ablation import RUNGS, rung_requests
 from personagen_utils.baselines import (
     SNS_POSTING,
-    TWEETS,
     attrprompt_requests,
     elicit_attributes,
     plain_requests,
+    tweet_requests,
     write_priorwork,
 )
 from personagen_utils.calibration import REGISTER, calibrated_requests, load_register
@@ -98,7 +98,8 @@ async def _collect_tweets(
 ) -> None:
     """Take the tweets (notebooks 08, 11 and 12) as far as the known replies allow."""
     n, emotions, seed = p["N_TWEETS"], p["TWEET_EMOTIONS"], p["SEED"]
-    how = {"language": p["LANGUAGE"], "model": p["MODEL"], "temperature": p["TEMPERATURE"]}
+    how = {"model": p["MODEL"], "temperature": p["TEMPERATURE"]}
+    how |= {"seed": seed, "language": p["LANGUAGE"]}
     n_fresh = p["N_FRESH"] * len(emotions)
     rules = compile_rules(tables, SNS_POSTING)
     scenes = await accept_scenes(
@@ -106,22 +107,20 @@ async def _collect_tweets(
     )
     posting = scenes.people
     await client.ask(
-        expression_requests(tables, posting.head(n), emotions, method=TWEETS, **how)
-        + expression_requests(
-            tables, posting.head(n_fresh), emotions, design="fresh", method=TWEETS, **how
-        )
+        tweet_requests(tables, posting.head(n), emotions, **how)
+        + tweet_requests(tables, posting.head(n_fresh), emotions, design="fresh", **how)
         + plain_requests(p["N_PLAIN"], emotions, **how)
     )
     attributes = await elicit_attributes(client, model=p["MODEL"])
     if attributes is not None:
-        await client.ask(attrprompt_requests(attributes, n, emotions, seed=seed, **how))
+        await client.ask(attrprompt_requests(attributes, n, emotions, **how))
     threshold = p["THRESHOLD"]
-    await write_priorwork(client, tables, n, emotions, threshold=threshold, seed=seed, **how)
+    await write_priorwork(client, tables, n, emotions, threshold=threshold, **how)
     for rung in RUNGS:
         few = posting.head(p["N_ABLATION"])
         await client.ask(rung_requests(tables, few, emotions, rung, **how))
     register = load_register(p["REGISTER"] or REGISTER)
-    calibrated = {"seed": seed, "examples": p["EXAMPLES"]} | how
+    calibrated = {"examples": p["EXAMPLES"]} | how
     writers = posting.head(p["N_CALIBRATED"])
     for shades in (True, False) if p["REGISTER_ALONE"] else (True,):
         await client.ask(

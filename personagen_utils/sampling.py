@@ -48,6 +48,11 @@ def uniforms(seed: int, stream: tuple[int, ...], items: np.ndarray, width: int) 
     return np.stack([_block(sequence, int(item), 1, steps)[0, :width] for item in items])
 
 
+def number(emotion: str) -> int:
+    """Return a number that stands for an emotion in the streams of random draws."""
+    return int.from_bytes(emotion.encode()[:6])
+
+
 def _block(sequence: np.random.SeedSequence, first: int, rows: int, steps: int) -> np.ndarray:
     bits = np.random.Philox(sequence)
     if first:

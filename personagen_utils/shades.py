@@ -1,4 +1,4 @@
-"""Which shade of an emotion does the person feel? Stage 4, refined (notebook 12).
+"""Which shade of an emotion does the person feel? Stage 4, refined for the tweets (notebook 08).
 
 Told an emotion alone, a writer falls back on its few commonest words: happy, sad, scared. People
 name many shades of each. Shaver et al. sorted 135 English names of emotions under six basic ones;
@@ -7,18 +7,17 @@ for each text one of them is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from personagen_utils.baselines import number
 from personagen_utils.errors import KitError
 from personagen_utils.paths import shown
 from personagen_utils.prompts import PROMPTS
-from personagen_utils.sampling import uniforms
+from personagen_utils.sampling import number, uniforms
 from personagen_utils.tables import Tables, age_ranges
 
 COLUMNS = ["emotion", "shade", "from_age"]
@@ -37,8 +36,7 @@ def load_shades(*, folder: Path = PROMPTS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns emotion, shade and from_age (years): people who may be under 18 are given no shade
-        that is marked 18 or above; lower ages make no difference.
+        Columns emotion, shade and from_age: the age in years under which nobody is given it.
 
     Raises
     ------
@@ -68,18 +66,19 @@ def load_shades(*, folder: Path = PROMPTS) -> pd.DataFrame:
 
 
 def draw_shades(
-    items: np.ndarray, emotion: str, *, seed: int, minors: Collection[int] = ()
+    items: np.ndarray, emotion: str, *, seed: int, ages: int | np.ndarray = 0
 ) -> list[str]:
-    """Draw the shade in which each persona-scene feels an emotion, each shade equally likely.
+    """Draw the shade in which each text speaks of an emotion, each shade equally likely.
 
     Parameters
     ----------
     items : ndarray of int, shape (n,)
-        Numbers of the persona-scenes; an item's shade does not depend on the others.
+        Numbers of the persona-scenes or texts; an item's shade does not depend on the others.
     emotion : str
     seed : int
-    minors : collection of int
-        Items of people who may be under 18.
+    ages : int or ndarray of int, shape (n,)
+        The youngest that each person may be, in years; nobody is given a shade from a higher age.
+        0 where nothing is known of the person.
 
     Returns
     -------
@@ -93,15 +92,17 @@ def draw_shades(
     >>> draw_shades(np.arange(1), "neutral", seed=1)
     ['']
     """
-    table = load_shades()
-    table = table[table["emotion"] == emotion]
-    every = table["shade"].tolist() or [""]
-    young = table.loc[table["from_age"] < 18, "shade"].tolist() or [""]
     u = uniforms(seed, (_STREAM, number(emotion), 0), np.asarray(items), 1)[:, 0]
-    return [
-        names[int(chance * len(names))]
-        for chance, names in zip(u, (young if i in minors else every for i in items), strict=True)
-    ]
+    names = [_names(emotion, int(age)) for age in np.broadcast_to(ages, len(u))]
+    return [some[int(chance * len(some))] for chance, some in zip(u, names, strict=True)]
+
+
+@cache
+def _names(emotion: str, age: int) -> list[str]:
+    """Return the shades of an emotion that somebody of this age may be given."""
+    table = load_shades()
+    fits = (table["emotion"] == emotion) & (table["from_age"] <= age)
+    return table.loc[fits, "shade"].tolist() or [""]
 
 
 def shade_of(
@@ -123,13 +124,15 @@ def shade_of(
     callable
         From item and emotion to a shade.
     """
-    youngest = dict(zip(tables.items("age"), age_ranges(tables)[0], strict=True))
-    items = scenes["item"].to_numpy(int)
-    minors = frozenset(items[scenes["age"].map(youngest).to_numpy(int) < 18].tolist())
+    items, ages = scenes["item"].to_numpy(int), youngest(tables, scenes["age"])
     drawn = {
-        emotion: dict(
-            zip(items, draw_shades(items, emotion, seed=seed, minors=minors), strict=True)
-        )
+        emotion: dict(zip(items, draw_shades(items, emotion, seed=seed, ages=ages), strict=True))
         for emotion in emotions
     }
     return lambda item, emotion: drawn[emotion][item]
+
+
+def youngest(tables: Tables, ages: Sequence[str]) -> np.ndarray:
+    """Return the youngest that people of each age category may be, in years, shape (n,)."""
+    first = dict(zip(tables.items("age"), age_ranges(tables)[0], strict=True))
+    return np.array([first[age] for age in ages], int)
