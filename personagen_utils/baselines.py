@@ -22,7 +22,7 @@ from personagen_utils.errors import KitError
 from personagen_utils.expression import expression_requests, form_problem, texts_frame
 from personagen_utils.llm import Client
 from personagen_utils.sampling import number, uniforms
-from personagen_utils.shades import draw_shades, shade_of, youngest
+from personagen_utils.shades import draw_shades, shade_of
 from personagen_utils.tables import BASE, Tables
 
 SNS_POSTING = {"activity": ["SNS posting"]}
@@ -254,8 +254,7 @@ def priorwork_request(
         name: tables.items(name)[int(chance * len(tables.items(name)))]
         for name, chance in zip(BASE, u, strict=True)
     }
-    (age,) = youngest(tables, [values["age"]])
-    (shade,) = draw_shades(np.array([item]), emotion, seed=seed, ages=age)
+    (shade,) = draw_shades(np.array([item]), emotion, seed=seed)  # ages may contradict occupations
     values |= {
         "emotion": emotion,
         "gloss": prompts.load_emotions([emotion])[emotion],

@@ -229,9 +229,8 @@ class Client:
         self, asked: Mapping[str, Request], check: Check | None
     ) -> tuple[dict[str, Reply], dict[str, int]]:
         """Find what the store answers, and for the rest the first attempt it does not hold."""
-        origins = [self.origin]
-        if self.backend == "export":
-            origins = self.store.live_origins()
+        exporting = self.backend == "export"
+        origins = self.store.live_origins() if exporting else [self.origin]
         match = "exact" if self.backend == "recorded" else "live"
         replies: dict[str, Reply] = {}
         first_try: dict[str, int] = {}

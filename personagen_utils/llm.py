@@ -9,7 +9,6 @@ nobody has answered yet.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import openai
 from personagen_utils.batch_client import BatchClient
 from personagen_utils.chat import Reply, Request, json_schema
 from personagen_utils.client import LIVE, Client
-from personagen_utils.errors import KitError
+from personagen_utils.errors import KitError, did_you_mean
 from personagen_utils.paths import DATA, resolve
 from personagen_utils.replay import RECORDINGS, RecordedTransport, load_recordings
 from personagen_utils.store import Store
@@ -155,10 +154,9 @@ def _named(options: Mapping[str, Any]) -> dict[str, Any]:
     named = {str(name).lower(): value for name, value in options.items()}
     for name in named:
         if name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
             raise KitError(
-                f"CLIENT has no option {name!r}{meant}: choose from {', '.join(OPTIONS)}."
+                f"CLIENT has no option {name!r}{did_you_mean(name, OPTIONS)}: choose from "
+                f"{', '.join(OPTIONS)}."
             )
     return named
 

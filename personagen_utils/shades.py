@@ -7,7 +7,7 @@ for each text one of them is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -124,15 +124,10 @@ def shade_of(
     callable
         From item and emotion to a shade.
     """
-    items, ages = scenes["item"].to_numpy(int), youngest(tables, scenes["age"])
+    youngest = dict(zip(tables.items("age"), age_ranges(tables)[0], strict=True))
+    items, ages = scenes["item"].to_numpy(int), scenes["age"].map(youngest).to_numpy(int)
     drawn = {
         emotion: dict(zip(items, draw_shades(items, emotion, seed=seed, ages=ages), strict=True))
         for emotion in emotions
     }
     return lambda item, emotion: drawn[emotion][item]
-
-
-def youngest(tables: Tables, ages: Sequence[str]) -> np.ndarray:
-    """Return the youngest that people of each age category may be, in years, shape (n,)."""
-    first = dict(zip(tables.items("age"), age_ranges(tables)[0], strict=True))
-    return np.array([first[age] for age in ages], int)

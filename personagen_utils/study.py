@@ -6,9 +6,8 @@ file is flat YAML; a name that no notebook declares, or a value of another type,
 
 import ast
 import contextlib
-import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from personagen_utils.errors import KitError
+from personagen_utils.errors import KitError, did_you_mean
 from personagen_utils.files import redact
 from personagen_utils.paths import DATA, ROOT, shown
 
@@ -111,7 +110,7 @@ def choose(notebooks: Sequence[Notebook], only: Sequence[str]) -> list[Notebook]
     for start in only:
         if not any(nb.name.startswith(start.removesuffix(".ipynb")) for nb in notebooks):
             names = [nb.name for nb in notebooks]
-            raise StudyError(f"No notebook begins with {start!r}{_meant(start, names)}.")
+            raise StudyError(f"No notebook begins with {start!r}{did_you_mean(start, names)}.")
     starts = tuple(start.removesuffix(".ipynb") for start in only)
     return [nb for nb in notebooks if not only or nb.name.startswith(starts)]
 
@@ -178,7 +177,7 @@ def _study_file(study: str) -> Path:
     path = Path(study).expanduser().resolve()
     if not path.is_file():
         raise StudyError(
-            f"There is no study {study!r}{_meant(study, shipped)}. "
+            f"There is no study {study!r}{did_you_mean(study, shipped)}. "
             f"Shipped: {', '.join(shipped) or 'none'}; or give the path of a YAML file."
         )
     return path
@@ -230,7 +229,9 @@ def _check(name: str, value: Any, notebooks: Sequence[Notebook], *, where: str) 
     """Refuse a parameter that no notebook declares, or a value of the wrong type."""
     declared = {key: None for nb in notebooks for key in nb.defaults}
     if name not in declared:
-        raise StudyError(f"{where}: no notebook has a parameter {name}{_meant(name, declared)}.")
+        raise StudyError(
+            f"{where}: no notebook has a parameter {name}{did_you_mean(name, declared)}."
+        )
     if redact(repr(value)) != repr(value):
         raise StudyError(
             f"{where}: the value of {name} is a key or token of the environment, and parameters "
@@ -282,11 +283,3 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return type(value) in (int, float)
     return type(value) is type(default)
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean X?"``-like help, or nothing when no known word is close."""
-    known = list(known)
-    upper = {name.upper(): name for name in known}
-    close = difflib.get_close_matches(word.upper(), upper, n=1, cutoff=0.5)
-    return f" (did you mean {upper[close[0]]}?)" if close else ""

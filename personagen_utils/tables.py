@@ -12,7 +12,6 @@ it, and name it in the parameter TABLES to use your own figures.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from personagen_utils.errors import KitError
+from personagen_utils.errors import KitError, did_you_mean
 from personagen_utils.paths import DATA, resolve, shown
 
 BASE = ("age", "gender", "occupation", "mbti")
@@ -270,10 +269,9 @@ def _read_rules(path: Path) -> dict:
         raise KitError(f"{shown(path)} must hold named rules, as data/distributions/jp does.")
     known = SECTIONS[path.name]
     if strange := [name for name in rules if name not in known]:
-        meant = difflib.get_close_matches(str(strange[0]), known, 1)
         raise KitError(
-            f"{shown(path)}: there is no section {strange[0]!r}"
-            + (f" (did you mean {meant[0]}?)." if meant else f"; there are {', '.join(known)}.")
+            f"{shown(path)}: there is no section {strange[0]!r}{did_you_mean(strange[0], known)}; "
+            f"there are {', '.join(known)}."
         )
     if absent := [name for name in known if name not in rules]:
         raise KitError(

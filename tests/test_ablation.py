@@ -13,7 +13,7 @@ from personagen_utils.similarity_table import Vectors, similarity_differences, s
 from personagen_utils.tables import BASE, load_tables
 
 TABLES = load_tables("jp")
-HOW = {"language": "English", "model": "m", "temperature": 1.2}
+HOW = {"seed": 1, "language": "English", "model": "m", "temperature": 1.2}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_equal_people_are_asked_anew(scenes):
     twins = pd.concat([scenes.head(1)] * 3).assign(item=range(3))
     requests = rung_requests(TABLES, twins, ["joy"], "+ base persona", **HOW)
     assert len({r.key for r in requests}) == 3
-    assert set(requests[0].meta["attributes"]) == set(BASE)
+    assert set(requests[0].meta["attributes"]) == {*BASE, "shade"}
 
 
 def rows_of(rung, items, texts):

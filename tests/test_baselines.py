@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from personagen_utils.ablation import RUNGS, rung_requests
 from personagen_utils.baselines import (
     MAX_DRAWS,
+    SNS_POSTING,
     Attribute,
     AttributeSet,
     ScoredText,
@@ -14,10 +16,13 @@ from personagen_utils.baselines import (
     elicit_attributes,
     plain_requests,
     priorwork_request,
+    tweet_requests,
     write_priorwork,
 )
 from personagen_utils.chat import Reply, Request
 from personagen_utils.errors import KitError
+from personagen_utils.population import draw_population
+from personagen_utils.scenario import compile_rules
 from personagen_utils.tables import BASE, load_tables
 
 TABLES = load_tables("jp")
@@ -62,12 +67,43 @@ def priorwork(writer: Writer, n: int = 5, threshold: int = 4):
     )
 
 
-def test_plain_asks_the_same_again_under_other_names() -> None:
-    requests = plain_requests(3, ["joy", "love"], **HOW)
-    assert len(requests) == 6
-    assert len({r.key for r in requests}) == 6
-    assert len({r.messages[-1]["content"] for r in requests}) == 2
-    assert "Emotion: love" in requests[1].messages[-1]["content"]
+def test_plain_tells_nothing_but_the_emotion_in_its_shade() -> None:
+    requests = plain_requests(9, ["surprise", "neutral"], seed=1, **HOW)
+    assert len(requests) == len({r.key for r in requests}) == 18
+    shades = {r.meta["attributes"]["shade"] for r in requests if r.meta["emotion"] == "surprise"}
+    assert len(shades) == 3  # as many as the emotion has
+    assert len({r.messages[-1]["content"] for r in requests}) == 4  # neutral has none
+    assert "Emotion: neutral" in requests[1].messages[-1]["content"]
+    assert "shade" not in requests[1].messages[-1]["content"]
+
+
+def test_every_method_is_told_the_form_of_a_tweet_in_the_same_words() -> None:
+    people = draw_population(TABLES, 20, seed=3, rules=compile_rules(TABLES, SNS_POSTING))
+    scenes = people.assign(item=range(20)).dropna().head(1)
+    options = {"seed": 1} | HOW
+    asked = [
+        *tweet_requests(TABLES, scenes, ["joy"], **options),
+        *(
+            request
+            for rung in RUNGS
+            for request in rung_requests(TABLES, scenes, ["joy"], rung, **options)
+        ),
+        *attrprompt_requests(SET, 1, ["joy"], **options),
+        priorwork_request(TABLES, 0, "joy", 0, **options),
+    ]
+    told = [
+        [
+            line
+            for line in r.messages[-1]["content"].splitlines()
+            if " sentences" in line or ("post" in line and "words" in line)
+        ]
+        for r in asked
+    ]
+    assert len(told[0]) == 2
+    assert all(lines == told[0] for lines in told)
+    for request in asked:
+        shade = request.meta["attributes"]["shade"]
+        assert f"\nShade of it at this moment: {shade}\n" in request.messages[-1]["content"]
 
 
 def test_attrprompt_gives_each_text_a_combination_of_values() -> None:
@@ -77,7 +113,8 @@ def test_attrprompt_gives_each_text_a_combination_of_values() -> None:
         chosen = request.meta["attributes"]
         assert chosen["topic"] in SET.attributes[0].values
         assert f"- tone: {chosen['tone']}" in request.messages[-1]["content"]
-    assert len({tuple(r.meta["attributes"].values()) for r in requests}) == 6
+    chosen = [r.meta["attributes"] for r in requests]
+    assert len({(one["topic"], one["tone"]) for one in chosen}) == 6
     few = attrprompt_requests(SET, 10, ["love", "joy", "fear"], seed=1, **HOW)
     again = {r.key for r in requests} & {r.key for r in few}
     assert len(again) == len({r.key for r in few if r.meta["emotion"] != "fear"})
@@ -118,7 +155,7 @@ def test_priorworks_personas_know_no_statistics_and_no_rules() -> None:
     ages = [r.meta["attributes"]["age"] for r in requests]
     share = ages.count("Children") / len(ages)
     assert abs(share - 1 / 8) < 0.07, "ages are uniform"
-    assert set(requests[0].meta["attributes"]) == set(BASE)
+    assert set(requests[0].meta["attributes"]) == {*BASE, "shade"}
     assert requests[7].key == priorwork_request(TABLES, 7, "joy", 0, **options).key
     assert requests[7].key != priorwork_request(TABLES, 7, "joy", 1, **options).key
     assert requests[0].kind == "score"

@@ -33,7 +33,7 @@ def test_the_names_are_those_that_were_published():
 
 
 def test_every_shade_is_as_likely_as_another():
-    drawn = Counter(draw_shades(np.arange(16_000), "love", seed=3))
+    drawn = Counter(draw_shades(np.arange(16_000), "love", seed=3, ages=18))
     assert set(drawn) == names("love")
     assert max(abs(k - 1000) for k in drawn.values()) < 4 * (1000 * 15 / 16) ** 0.5  # 4 sd
 
@@ -42,6 +42,13 @@ def test_an_item_keeps_its_shade_in_a_study_of_any_size_and_order():
     many = draw_shades(np.arange(500), "fear", seed=1)
     assert draw_shades(np.array([77, 3]), "fear", seed=1) == [many[77], many[3]]
     assert draw_shades(np.arange(500), "fear", seed=2) != many
+
+
+def test_nobody_is_given_a_shade_from_a_higher_age():
+    drawn = draw_shades(np.arange(900), "love", seed=1, ages=np.repeat([0, 17, 18], 300))
+    assert not SEXUAL & set(drawn[:600])
+    assert set(drawn[600:]) == names("love")
+    assert not SEXUAL & set(draw_shades(np.arange(900), "love", seed=1))  # nothing is known
 
 
 @pytest.mark.parametrize("locale", ["jp", "us"])
