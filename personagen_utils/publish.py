@@ -1,10 +1,12 @@
 """Where do the outputs in the committed notebooks come from? From a run, and without its traces.
 
 A notebook shown with outputs was executed by the runner under the very parameters that it shows.
-What changes from run to run (timings, papermill's own cell, noise on stderr) is left out.
+What changes from run to run (timings, memory addresses, papermill's own cell, noise on stderr) is
+left out.
 """
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -15,6 +17,8 @@ from personagen_utils.files import write_atomic
 from personagen_utils.paths import ROOT, resolve, shown
 from personagen_utils.runner import author_cells
 from personagen_utils.study import Notebook, choose, find_notebooks
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+(?=>)")
 
 
 def publish(
@@ -79,6 +83,8 @@ def _with_outputs(notebook: Notebook, executed: Path) -> nbformat.NotebookNode:
         for output in kept:
             if output.output_type == "execute_result":
                 output.execution_count = number
+            if "text/plain" in output.get("data", {}):
+                output.data["text/plain"] = _ADDRESS.sub("", output.data["text/plain"])
             if ROOT.as_posix() in json.dumps(output):
                 raise KitError(
                     f"{notebook.path.name}, cell {number} prints a path of this machine."

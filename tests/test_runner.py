@@ -271,13 +271,15 @@ def test_outputs_are_published_as_if_run_by_hand(go, chain, tmp_path, write_note
         f'RUN_DIR = "{tmp_path}/run"  # run\nUNIT = "persons"  # word',
         "import sys; print('noise', file=sys.stderr)",
         "UNIT",
+        "object()",
     )
     go()
     assert publish(tmp_path / "run", ["03"], notebooks=chain) == ["03_shown"]
     nb = json.loads((chain / "03_shown.ipynb").read_text())
     code = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
-    assert [cell["execution_count"] for cell in code] == [1, 2, 3]
-    assert [len(cell["outputs"]) for cell in code] == [0, 0, 1]
+    assert [cell["execution_count"] for cell in code] == [1, 2, 3, 4]
+    assert [len(cell["outputs"]) for cell in code] == [0, 0, 1, 1]
+    assert code[3]["outputs"][0]["data"]["text/plain"] == ["<object>"]
     assert code[2]["outputs"][0]["execution_count"] == 3
     assert set(nb["metadata"]) == {"kernelspec"}
     assert "papermill" not in json.dumps(nb)
