@@ -77,6 +77,11 @@ def test_plain_tells_nothing_but_the_emotion_in_its_shade() -> None:
     assert "shade" not in requests[1].messages[-1]["content"]
 
 
+def test_the_words_for_feeling_are_asked_for_in_the_language_of_the_texts() -> None:
+    (request,) = plain_requests(1, ["joy"], seed=1, **HOW | {"language": "Japanese"})
+    assert "it left me feeling, in Japanese)" in request.messages[-1]["content"]
+
+
 def test_every_method_is_told_the_form_of_a_tweet_in_the_same_words() -> None:
     people = draw_population(TABLES, 20, seed=3, rules=compile_rules(TABLES, SNS_POSTING))
     scenes = people.assign(item=range(20)).dropna().head(1)
