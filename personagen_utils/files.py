@@ -6,7 +6,9 @@ import json
 import math
 import os
 import re
+import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from filelock import FileLock
 from personagen_utils.errors import KitError
 from personagen_utils.paths import ROOT, shown
 
+BUSY_SECONDS = 60.0  # how long to wait for another process that is writing to the same file
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
 
@@ -121,3 +124,41 @@ def secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= 8:
             yield value
+
+
+def open_sqlite(path: str | Path, **options: Any) -> sqlite3.Connection:
+    """Open a SQLite file that several processes may use, and open at once while it is new.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, or ``":memory:"``.
+    **options
+        Of `sqlite3.connect`.
+
+    Returns
+    -------
+    Connection
+        With write-ahead logging, so that readers never wait for a writer.
+
+    Raises
+    ------
+    sqlite3.Error
+        When the file is no database, or stays locked for a minute.
+    """
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, **options)
+    deadline = time.monotonic() + BUSY_SECONDS
+    try:
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:  # this pragma does not wait by itself
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        db.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personagen_utils.errors import KitError
+from personagen_utils.files import open_sqlite
 from personagen_utils.paths import resolve, shown
 
 if TYPE_CHECKING:
     from personagen_utils.chat import Request
 
-BUSY_SECONDS = 30.0  # how long to wait for another process that is writing to the same file
 LOOKUP = 10_000  # keys per SELECT, below SQLite's limit on bound values
 
 TABLE = """
@@ -121,9 +121,7 @@ class Store:
                 "choose a writable folder."
             ) from error
         with self._clear_errors():
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
-            _use_wal(self._db)
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db = open_sqlite(self.path, check_same_thread=False)
             with self._db:
                 self._db.execute(TABLE)
 
@@ -219,19 +217,6 @@ class Store:
 
 def _row_key(origin: str, request_key: str) -> str:
     return hashlib.sha256(f"{origin}\n{request_key}".encode()).hexdigest()
-
-
-def _use_wal(db: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; several processes may be opening a new file at once."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def _way_out(error: str) -> str:

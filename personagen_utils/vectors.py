@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from personagen_utils.errors import KitError
+from personagen_utils.files import open_sqlite
 from personagen_utils.paths import resolve, shown
 
 KEYS_PER_SELECT = 500
@@ -21,9 +22,7 @@ def open_vectors(path: str | Path | None) -> Iterator[sqlite3.Connection]:
     try:
         if path is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        store = sqlite3.connect(file, timeout=60, isolation_level=None)
-        store.execute("PRAGMA journal_mode=WAL")  # readers never wait for a writer
-        store.execute("PRAGMA synchronous=NORMAL")
+        store = open_sqlite(file, isolation_level=None)
         store.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, value BLOB)")
         yield store
     except (sqlite3.DatabaseError, OSError) as error:
