@@ -123,7 +123,7 @@ def group_words(texts: pd.DataFrame, attribute: str, *, n: int = 8, least: int =
     """
     words = [[w for w in words_of(t) if w not in ENGLISH_STOP_WORDS] for t in texts["text"]]
     occurs = Counter(word for ws in words for word in set(ws))
-    known = [word for word, k in occurs.items() if k >= least]
+    known = sorted(word for word, k in occurs.items() if k >= least)  # ties go by the alphabet
     index = {word: i for i, word in enumerate(known)}
     groups = texts[attribute].astype(str).to_numpy()
     names = sorted(set(groups))
@@ -141,7 +141,7 @@ def group_words(texts: pd.DataFrame, attribute: str, *, n: int = 8, least: int =
         odds = np.log(a / (a.sum() - a)) - np.log(b / (b.sum() - b))
         z = odds / np.sqrt(1 / a + 1 / b)
         inside, outside = counts[g], counts.sum(0) - counts[g]
-        for i in np.argsort(-z)[:n]:
+        for i in np.argsort(-z, kind="stable")[:n]:
             rows.append(
                 {
                     "group": name,

@@ -107,7 +107,7 @@ def measure_register(texts: Sequence[str], *, source: str) -> Register:
     lengths = np.array([len(words) for words in split])
     first = Counter(words[0] for words in split)
     openings = {word for word, k in first.items() if k >= max(2, OPENING * len(texts))}
-    occurs = Counter(word for words in split for word in set(words) - ENGLISH_STOP_WORDS)
+    occurs = Counter(word for words in split for word in sorted(set(words) - ENGLISH_STOP_WORDS))
     signature = [w for w, k in occurs.most_common() if k >= SIGNATURE * len(texts)]
     running = Counter(
         w for words in split for w in words if len(w) > 1 and w not in ENGLISH_STOP_WORDS

@@ -128,6 +128,17 @@ def test_words_of_a_group():
     assert set(told[told["group"] == "gold"]["word"]) == {"green", "pear"}
 
 
+def test_words_that_tell_as_much_go_by_the_alphabet():
+    texts = pd.DataFrame(
+        {
+            "text": ["gaming beetles zebra apple"] * 6 + ["knitting tea"] * 6,
+            "age": ["a"] * 6 + ["b"] * 6,
+        }
+    )
+    words = group_words(texts, "age", n=4)
+    assert words[words["group"] == "a"]["word"].tolist() == ["apple", "beetles", "gaming", "zebra"]
+
+
 def test_leaks_are_counted_against_somebody_elses_attributes():
     texts = pd.DataFrame(
         {
