@@ -51,19 +51,21 @@ class ScoredText(BaseModel, extra="forbid"):
 
 
 def _request(
-    prompt: str, values: dict[str, Any], method: str, item: int, **options: Any
+    prompt: str, values: dict[str, Any], method: str, item: int, *, seed: int, **options: Any
 ) -> Request:
+    # Nobody's age is certain here (PriorWork's may contradict the occupation): no shade for adults.
+    (shade,) = draw_shades(np.array([item]), values["emotion"], seed=seed)
     known = {key: str(values[key]) for key in (*BASE, "requirements") if key in values}
     meta = {
         "method": method,
         "emotion": values["emotion"],
         "language": values["language"],
         "item": item,
-        "attributes": values.get("requirements", known)
-        | ({"shade": values["shade"]} if values["shade"] else {}),
+        "attributes": values.get("requirements", known) | ({"shade": shade} if shade else {}),
     }
     options = {"kind": "text", "max_tokens": 160} | options
-    return Request(messages=prompts.render(prompt, values), meta=meta, **options)
+    messages = prompts.render(prompt, values | {"shade": shade})
+    return Request(messages=messages, meta=meta, **options)
 
 
 def tweet_requests(
@@ -116,18 +118,13 @@ def plain_requests(
     list of Request, length n * len(emotions)
     """
     glosses = prompts.load_emotions(list(emotions))
-    shades = {emotion: draw_shades(np.arange(n), emotion, seed=seed) for emotion in emotions}
     return [
         _request(
             "plain",
-            {
-                "emotion": emotion,
-                "gloss": glosses[emotion],
-                "shade": shades[emotion][item],
-                "language": language,
-            },
+            {"emotion": emotion, "gloss": glosses[emotion], "language": language},
             "Plain",
             item,
+            seed=seed,
             model=model,
             temperature=temperature,
             sample=item,
@@ -209,7 +206,6 @@ def attrprompt_requests(
     for emotion in emotions:
         stream = (_STREAMS["AttrPrompt"], number(emotion), 0)
         u = uniforms(seed, stream, np.arange(n), width)
-        shades = draw_shades(np.arange(n), emotion, seed=seed)
         seen: Counter[str] = Counter()
         for item in range(n):
             requirements = {
@@ -219,13 +215,11 @@ def attrprompt_requests(
             values = {
                 "emotion": emotion,
                 "gloss": glosses[emotion],
-                "shade": shades[item],
                 "language": language,
                 "requirements": requirements,
             }
-            request = _request(
-                "attrprompt", values, "AttrPrompt", item, model=model, temperature=temperature
-            )
+            options = {"seed": seed, "model": model, "temperature": temperature}
+            request = _request("attrprompt", values, "AttrPrompt", item, **options)
             prompt = request.messages[-1]["content"]
             requests.append(replace(request, sample=seen[prompt]))  # asked anew, not copied
             seen[prompt] += 1
@@ -254,11 +248,9 @@ def priorwork_request(
         name: tables.items(name)[int(chance * len(tables.items(name)))]
         for name, chance in zip(BASE, u, strict=True)
     }
-    (shade,) = draw_shades(np.array([item]), emotion, seed=seed)  # ages may contradict occupations
     values |= {
         "emotion": emotion,
         "gloss": prompts.load_emotions([emotion])[emotion],
-        "shade": shade,
         "language": language,
     }
     return _request(
@@ -266,6 +258,7 @@ def priorwork_request(
         values,
         "PriorWork",
         item,
+        seed=seed,
         kind="score",
         schema=ScoredText,
         max_tokens=200,
